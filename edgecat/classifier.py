@@ -1,0 +1,168 @@
+"""Classifier: photo -> pixels -> tensor -> scores -> Classification."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from edgecat import engines
+from edgecat.engines import Engine, Tensor
+from edgecat.errors import EngineError, ModelError, PhotoError
+from edgecat.model_file import model_format, read_card
+from edgecat.photo import Photo, Pixels, read_pixels
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    import numpy.typing as npt
+
+DEFAULT_MODEL = Path(__file__).parent / "models" / "catdog-int8.tflite"
+UNSURE = "unsure"  # the label where no score reaches the threshold
+
+
+class Score(NamedTuple):
+    label: str
+    score: float  # 0..1
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a photo shows."""
+
+    label: str  # the best, or "unsure" where its score is below the threshold
+    score: float  # of the best label, 0..1
+    group: str  # that the label falls into; the label itself for cat, dog and neither
+    scores: tuple[Score, ...]  # every label's, best first
+    engine: str  # that ran, with its version
+
+
+class Classifier:
+    """An open model. Threads may share it: each call borrows an engine of its own.
+
+    `threshold` is the score (0..1) below which the answer is "unsure"; `threads` is how many the
+    engine uses for one photo. Raises ModelError, EngineError.
+    """
+
+    def __init__(self, model: str | os.PathLike[str] | None = None, *, engine: str | None = None, threads: int | None = None, threshold: float = 0.0) -> None:
+        self.path = Path(model) if model is not None else DEFAULT_MODEL
+        kind = model_format(self.path)
+        if kind == "keras":
+            raise ModelError(f"{self.path}: a Keras checkpoint; make a model file of it with: edgecat export {self.path} --int8")
+        self.card = read_card(self.path)
+        self.threshold = threshold
+        self._engine_name = engines.choose_engine(kind, engine)
+        self._threads = threads or engines.default_threads()
+        first = self._open()
+        self.engine = first.name
+        recipe = self.card.input
+        expected = ((1, recipe.height, recipe.width, 3), (1, len(self.card.labels)))
+        if (first.input.shape, first.output.shape) != expected:
+            raise ModelError(f"{self.path}: {first.input.shape} -> {first.output.shape}, but its card says {expected[0]} -> {expected[1]}; export it anew")
+        self._table = engines.input_table(recipe, first.input)
+        self._output = first.output
+        self._idle = deque([first])  # its append and pop are atomic
+        self._closed = threading.Event()
+
+    def classify(self, photo: Photo) -> Classification:
+        """A path, bytes, a binary file, a PIL image or a (height, width, 3) uint8 RGB array. Raises PhotoError."""
+        return self.interpret(self.run(self.tensor(self.pixels(photo))))
+
+    def classify_many(
+        self, photos: Iterable[Photo], *, workers: int | None = None, on_error: Callable[[Photo, PhotoError], None] | None = None
+    ) -> Iterator[Classification]:
+        """Classifications in the order of `photos`, while photos ahead are being decoded in `workers` threads.
+
+        A photo that cannot be read raises PhotoError, or is handed to `on_error` and left out.
+        """
+        from concurrent.futures import ThreadPoolExecutor  # brings logging, which one photo does not need
+
+        workers = workers or engines.default_threads()
+        waiting: deque[tuple[Photo, Future[Classification]]] = deque()
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                for photo in photos:
+                    waiting.append((photo, pool.submit(self.classify, photo)))
+                    if len(waiting) > 2 * workers:
+                        yield from self._finish(*waiting.popleft(), on_error)
+                while waiting:
+                    yield from self._finish(*waiting.popleft(), on_error)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    # The steps of `classify`, for those who have a part of the way behind them.
+
+    def pixels(self, photo: Photo) -> Pixels:
+        """(height, width, 3) uint8, RGB, upright, of the model's size. Raises PhotoError."""
+        return read_pixels(photo, self.card.input)
+
+    def tensor(self, pixels: Pixels) -> Tensor:
+        """What the engine reads: normalised, and quantised if the model is, by one table look-up."""
+        return pixels if self._table is None else self._table[pixels]
+
+    def run(self, tensor: Tensor) -> npt.NDArray[np.float32]:
+        """Scores, (classes,) float32, in the order of the card's labels."""
+        if self._closed.is_set():
+            raise EngineError("the classifier is closed; open a new one")
+        try:
+            engine = self._idle.pop()
+        except IndexError:  # every engine is at work in another thread
+            engine = self._open()
+        try:
+            return engines.dequantise(engine.run(tensor), self._output)
+        finally:
+            self._idle.append(engine)
+
+    def interpret(self, scores: npt.NDArray[np.float32]) -> Classification:
+        """(classes,) scores -> labels, group and threshold."""
+        labels = self.card.labels
+        ranked = tuple(Score(labels[i], float(scores[i])) for i in np.argsort(-scores, kind="stable"))
+        best = ranked[0]
+        if best.score < self.threshold:
+            return Classification(UNSURE, best.score, UNSURE, ranked, self.engine)
+        return Classification(best.label, best.score, self.card.groups.get(best.label, best.label), ranked, self.engine)
+
+    def close(self) -> None:
+        """Give the engines' memory back."""
+        self._closed.set()
+        while self._idle:
+            self._idle.pop().close()
+
+    def __enter__(self) -> Classifier:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _open(self) -> Engine:
+        return engines.open_engine(self.path, self._engine_name, self._threads)
+
+    @staticmethod
+    def _finish(photo: Photo, future: Future[Classification], on_error: Callable[[Photo, PhotoError], None] | None) -> Iterator[Classification]:
+        try:
+            result = future.result()
+        except PhotoError as error:
+            if on_error is None:
+                raise
+            on_error(photo, error)
+        else:
+            yield result
+
+
+_default: list[Classifier] = []
+_opening = threading.Lock()
+
+
+def classify(photo: Photo) -> Classification:
+    """Classify one photo with the model that comes with the package, opened at the first call and kept open."""
+    with _opening:
+        if not _default:
+            _default.append(Classifier())
+    return _default[0].classify(photo)

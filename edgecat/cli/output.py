@@ -1,0 +1,79 @@
+"""What all commands print besides their results: errors, progress, the engine's chatter. All of it on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from edgecat.errors import EdgecatError
+
+
+def complain(text: object) -> None:
+    """One line of what went wrong."""
+    print(f"edgecat: {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def quiet_engine() -> Iterator[None]:
+    """Keep the notes that engines print from C++ while they open a model off the terminal; other lines pass."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        terminal = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            kept.seek(0)
+            for line in kept.read().decode(errors="replace").splitlines(keepends=True):
+                if not line.startswith(("INFO:", "WARNING: All log messages before absl")):
+                    sys.stderr.write(line)
+
+
+@contextmanager
+def needs_export_extra(doing: str) -> Iterator[None]:
+    """Where the host side's libraries are missing, say how to install them."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise EdgecatError(f"{doing} needs '{error.name}'; install it with: pip install 'edgecat[export]'") from None
+
+
+class ProgressLine:
+    """`step` shows how far a phase is and how long it will take; `say` prints a line above it.
+
+    A line that renews itself on a terminal; elsewhere one line a minute.
+    """
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.drawn = False
+        self.phase = ""
+        self.began = self.shown = 0.0
+
+    def say(self, text: str) -> None:
+        self.end()
+        print(text, file=sys.stderr, flush=True)
+
+    def step(self, phase: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if phase != self.phase:
+            self.phase, self.began, self.shown = phase, now, now
+        if now - self.shown < (0.2 if self.live else 60):
+            return
+        self.shown = now
+        seconds = round((now - self.began) / done * (total - done))
+        text = f"{phase}  {'█' * (20 * done // total):░<20}  {done}/{total}  {seconds // 60}:{seconds % 60:02} left"
+        print(f"\r\x1b[K{text}" if self.live else text, end="" if self.live else "\n", file=sys.stderr, flush=True)
+        self.drawn = self.live
+
+    def end(self, when: bool = True) -> None:
+        """Take the line away, so that something else can be printed."""
+        if self.drawn and when:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self.drawn = False

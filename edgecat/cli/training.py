@@ -1,0 +1,81 @@
+"""`edgecat train`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgecat.cli.output import ProgressLine
+from edgecat.errors import EdgecatError
+
+
+def train(
+    architecture: Annotated[str, typer.Argument(help="mobilenet or mobilenet_v2.", show_default=False)] = "",
+    data: Annotated[list[str] | None, typer.Argument(help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class; several are taken together.", show_default=False)] = None,
+    weights: Annotated[str, typer.Option(help="Where to start: imagenet (downloaded), none, or a FILE of ImageNet weights.")] = "imagenet",
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over all photos while fine-tuning.")] = 8,
+    size: Annotated[int | None, typer.Option(min=32, max=1024, help="Width and height of the model's input in pixels; else the architecture's own.")] = None,
+    alpha: Annotated[float | None, typer.Option(min=0.1, help="Width multiplier of the layers; else the architecture's own.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Photos a step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Highest learning rate of fine-tuning; it falls along a cosine.")] = 3e-4,
+    validation: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share of each class held back to choose the best epoch.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Decides the split, the order and every augmentation.")] = 1,
+    exclude: Annotated[list[str] | None, typer.Option(help="A file name to leave out; may be given several times.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder. [default: runs/ARCHITECTURE]", show_default=False)] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the interrupted run in this folder; nothing else need be given.", show_default=False)] = None,
+) -> None:
+    """Train a classifier on folders of photos; writes a run folder with the best checkpoint.
+
+    The network starts from ImageNet weights: first a new last layer is trained, then all of it.
+    A part of the photos is held back to choose the best epoch. Ctrl-C loses at most one epoch:
+    edgecat train --resume RUN goes on.
+
+    [bold]edgecat train mobilenet_v2 photos/training[/bold]   (photos/training/cats, photos/training/dogs)
+    """
+    if resume is None and (not architecture or not data):
+        raise typer.BadParameter("give an architecture and at least one folder, or --resume RUN")
+    training = _host_side()
+    progress = ProgressLine()
+    try:
+        if resume is not None:
+            folder = resume
+            checkpoint = training.resume(folder, progress)
+        else:
+            folder = out or Path("runs") / architecture
+            if (folder / "training.json").exists():
+                raise EdgecatError(f"{folder}: holds a run already; go on with 'edgecat train --resume {folder}', or give another --out")
+            from edgecat_export.architectures import find_architecture
+
+            defaults = find_architecture(architecture)
+            asked = training.Training(
+                architecture=architecture,
+                data=tuple(data or ()),
+                weights=None if weights == "none" else weights,
+                alpha=alpha or defaults.alpha,
+                size=size or defaults.size,
+                epochs=epochs,
+                batch=batch,
+                learning_rate=learning_rate,
+                validation=validation,
+                seed=seed,
+                exclude=tuple(exclude or ()),
+            )
+            checkpoint = training.start(folder, asked, progress)
+    except KeyboardInterrupt:
+        progress.end()
+        print(f"edgecat: interrupted; go on with: edgecat train --resume {folder}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    progress.end()
+    print(checkpoint)
+    print(f"next: edgecat export {checkpoint} --int8 --data {' '.join(data or training.read_training(folder).data)}", file=sys.stderr)
+
+
+def _host_side() -> Any:
+    try:
+        from edgecat_export import train as training
+    except ModuleNotFoundError as error:
+        raise EdgecatError(f"training needs '{error.name}'; install it with: pip install 'edgecat[export]'") from None
+    return training

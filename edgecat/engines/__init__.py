@@ -1,0 +1,116 @@
+"""Engines: what opens a model file and runs it, one file each.
+
+An engine library is imported when a model is opened, never before.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+
+from edgecat.errors import EngineError
+from edgecat.photo import InputRecipe
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Tensor: TypeAlias = "npt.NDArray[Any]"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A model's input or output; a real value is `scale * (integer - zero_point)`, and scale 0 means float."""
+
+    shape: tuple[int, ...]  # with the batch, 1
+    dtype: np.dtype[Any]
+    scale: float = 0.0
+    zero_point: int = 0
+
+
+class Engine(Protocol):
+    """An open model. Not for use by two threads at once: Classifier sees to it."""
+
+    name: str  # library and version
+    input: TensorSpec  # (1, height, width, 3)
+    output: TensorSpec  # (1, classes)
+
+    def run(self, tensor: Tensor) -> Tensor:
+        """(height, width, 3) in the input's dtype -> (classes,) as the model gives it."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class EngineLibrary(NamedTuple):
+    """An engine that may be installed."""
+
+    module: str  # of edgecat.engines; its `open_model` takes a path and a number of threads
+    library: str  # the package it imports
+    install: str
+
+
+ENGINES = {
+    "litert": EngineLibrary("litert", "ai_edge_litert", "pip install ai-edge-litert"),
+    "tflite-runtime": EngineLibrary("tflite_runtime", "tflite_runtime", "pip install 'edgecat[tflite-runtime]'"),
+    "tensorflow": EngineLibrary("tensorflow_lite", "tensorflow", "pip install 'edgecat[export]'"),
+    "onnxruntime": EngineLibrary("onnx_runtime", "onnxruntime", "pip install 'edgecat[onnx]'"),
+}
+FOR_FORMAT = {"tflite": ("litert", "tflite-runtime", "tensorflow"), "onnx": ("onnxruntime",)}  # best first
+
+
+def choose_engine(model_format: str, wanted: str | None = None) -> str:
+    """The first installed engine for this format, or the wanted one. Raises EngineError."""
+    fitting = FOR_FORMAT[model_format]
+    if wanted is not None:
+        if wanted not in ENGINES:
+            raise EngineError(f"unknown engine '{wanted}'; expected one of {', '.join(ENGINES)}")
+        if wanted not in fitting:
+            raise EngineError(f"engine '{wanted}' does not run .{model_format} files; expected {' or '.join(fitting)}")
+        fitting = (wanted,)
+    for name in fitting:
+        if importlib.util.find_spec(ENGINES[name].library) is not None:
+            return name
+    raise EngineError(f"no engine for .{model_format} files is installed; install one with: {ENGINES[fitting[0]].install}")
+
+
+def open_engine(path: Path, engine: str, threads: int) -> Engine:
+    """Open a model file. Raises EngineError."""
+    found = ENGINES[engine]
+    try:
+        module = importlib.import_module(f"edgecat.engines.{found.module}")
+        opened: Engine = module.open_model(path, threads)
+    except ImportError as error:  # present but broken, such as a wheel built for another NumPy
+        raise EngineError(f"engine '{engine}' cannot be imported ({error}); reinstall it with: {found.install}") from error
+    return opened
+
+
+def default_threads() -> int:
+    """As many as there are cores, at most 4: a small network gains nothing from more."""
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def input_table(recipe: InputRecipe, spec: TensorSpec) -> Tensor | None:
+    """What the model reads for each pixel value 0..255: normalised and, for integer inputs, quantised.
+
+    (256,) in the input's dtype; None where that is the pixel value itself.
+    """
+    values = (np.arange(256, dtype=np.float32) - np.float32(recipe.mean)) / np.float32(recipe.std)
+    if not spec.scale:
+        return values.astype(spec.dtype)
+    limits = np.iinfo(spec.dtype)
+    # Rounded and clipped: a bare astype truncates and wraps, which puts half of all values one step off.
+    table = np.clip(np.rint(values / np.float32(spec.scale)) + spec.zero_point, limits.min, limits.max).astype(spec.dtype)
+    return None if np.array_equal(table, np.arange(256)) else table
+
+
+def dequantise(tensor: Tensor, spec: TensorSpec) -> npt.NDArray[np.float32]:
+    """Scores as float32."""
+    if not spec.scale:
+        return tensor.astype(np.float32, copy=False)
+    return (tensor.astype(np.float32) - np.float32(spec.zero_point)) * np.float32(spec.scale)

@@ -1,0 +1,33 @@
+"""Errors that edgecat raises: each says what happened, what was expected and how to fix it.
+
+    EdgecatError
+    ├── PhotoError      a photo that cannot be read
+    ├── ModelError      a model file that cannot be used
+    ├── EngineError     an engine that is missing or refuses the model
+    ├── DataError       a folder of photos that cannot be trained or evaluated on
+    └── ExportError     a conversion that failed or was not proven right
+"""
+
+
+class EdgecatError(Exception):
+    """The parent of every error that edgecat raises on purpose; its text is one line for a person."""
+
+
+class PhotoError(EdgecatError):
+    """A photo that cannot be read."""
+
+
+class ModelError(EdgecatError):
+    """A model file or checkpoint that cannot be used."""
+
+
+class EngineError(EdgecatError):
+    """An engine that is not installed or refuses the model."""
+
+
+class DataError(EdgecatError):
+    """A folder of photos that cannot be trained or evaluated on."""
+
+
+class ExportError(EdgecatError):
+    """A conversion that failed, or whose result does not answer like the model it came from."""

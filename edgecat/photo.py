@@ -1,0 +1,166 @@
+"""photo -> pixels: decode, turn upright, resize to what the model wants.
+
+The one place where a photo becomes an array. Training, calibration, verification, evaluation and
+the device all call `read_pixels`, so the same photo is the same tensor everywhere.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from edgecat.errors import PhotoError
+
+if TYPE_CHECKING:  # it alone takes longer to import than all of edgecat
+    import numpy.typing as npt
+
+Pixels: TypeAlias = "npt.NDArray[np.uint8]"  # (height, width, 3) RGB, upright
+Photo: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Pixels"
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+MIN_SIDE = 8  # pixels; a tracking pixel or an icon's bullet shows no animal
+MAX_PIXELS = 179_000_000  # Pillow's own limit against decompression bombs
+BACKGROUND = (255, 255, 255)  # what shows through transparent parts
+
+
+@dataclass(frozen=True)
+class InputRecipe:
+    """How pixels are made for a model; travels in the model card.
+
+    `resize` "squash" scales the whole photo to `height` x `width` and lets the shape go, so that
+    nothing at the edges is lost; it is what MediaPipe's ImageClassifier does by default.
+    The model reads `(pixel - mean) / std`, pixel in 0..255. With mean and std 128 an int8 input
+    holds every pixel value exactly.
+    """
+
+    height: int  # pixels
+    width: int  # pixels
+    resize: Literal["squash"] = "squash"
+    mean: float = 128.0
+    std: float = 128.0
+
+
+def read_pixels(photo: Photo, recipe: InputRecipe) -> Pixels:
+    """Pixels of `photo` in the size of `recipe`. Raises PhotoError."""
+    size = (recipe.width, recipe.height)
+    return resize(decode(photo, at_least=size), size)
+
+
+def decode(photo: Photo, at_least: tuple[int, int] | None = None) -> Image.Image:
+    """`photo` as an upright RGB image. Raises PhotoError.
+
+    With `at_least` (width, height), a JPEG is decoded at the smallest of the scales 1/8, 1/4, 1/2, 1
+    that still has that many pixels: on a 12-megapixel photo an eighth of the work.
+    """
+    if isinstance(photo, np.ndarray):
+        return _from_array(photo)
+    if isinstance(photo, Image.Image) and not _unread(photo):
+        return _to_upright_rgb(photo)  # already decoded by the caller
+    name, source = _open(photo)
+    try:
+        with Image.open(source, formats=FORMATS) as image:
+            return _decode_opened(image, name, at_least)
+    except Image.UnidentifiedImageError:
+        raise PhotoError(f"{name}: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)") from None
+    except Image.DecompressionBombError:
+        raise PhotoError(f"{name}: more than {MAX_PIXELS // 1_000_000} megapixels, refused as a decompression bomb; scale it down first") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on broken files
+        raise PhotoError(f"{name}: broken photo ({error}); open it elsewhere and save it anew") from error
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> Pixels:
+    """`image` squashed to `size` (width, height), antialiased."""
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return np.asarray(image)
+
+
+def find_photos(folder: Path, recursive: bool = False) -> list[Path]:
+    """Photos of `folder` by their file names' endings, sorted; hidden files are left out."""
+    found = folder.rglob("*") if recursive else folder.iterdir()
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file())
+
+
+def _unread(image: Image.Image) -> bool:
+    """Whether a file's image was opened but not yet decoded, so that its bytes can be read once more."""
+    return bool(getattr(image, "tile", None)) and getattr(image, "fp", None) is not None and image.format in FORMATS
+
+
+def _open(photo: Any) -> tuple[str, IO[bytes] | Path]:
+    """A name for messages and something that Image.open reads without touching what the caller holds."""
+    if isinstance(photo, Image.Image):  # undecoded: read its file again, the caller's image stays as it is
+        file: Any = photo.fp  # type: ignore[attr-defined]
+        position = file.tell()
+        file.seek(0)
+        content = file.read()
+        file.seek(position)
+        return str(getattr(photo, "filename", "") or "image"), io.BytesIO(content)
+    if isinstance(photo, (bytes, bytearray, memoryview)):
+        if not len(photo):
+            raise PhotoError("bytes: empty, expected an encoded photo")
+        return "bytes", io.BytesIO(photo)
+    if isinstance(photo, (str, os.PathLike)):
+        path = Path(photo)
+        try:
+            if path.stat().st_size == 0 and path.is_file():
+                raise PhotoError(f"{path}: empty file, expected a photo")
+        except FileNotFoundError:
+            raise PhotoError(f"{path}: no such file") from None
+        except (OSError, ValueError) as error:
+            raise PhotoError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        if path.is_dir():
+            raise PhotoError(f"{path}: a folder, expected a photo")
+        return str(path), path
+    if hasattr(photo, "read"):
+        content = photo.read()
+        if not isinstance(content, bytes):
+            raise PhotoError("file: opened as text, expected a file opened with mode 'rb'")
+        name = str(getattr(photo, "name", "file"))
+        if not content:
+            raise PhotoError(f"{name}: empty, expected an encoded photo")
+        return name, io.BytesIO(content)
+    raise PhotoError(f"{type(photo).__name__}: not a photo (expected a path, bytes, a binary file, a PIL image or a (height, width, 3) uint8 array)")
+
+
+def _decode_opened(image: Image.Image, name: str, at_least: tuple[int, int] | None) -> Image.Image:
+    if min(image.size) < MIN_SIDE:
+        raise PhotoError(f"{name}: {image.width} x {image.height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}")
+    if image.width * image.height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+    if at_least is not None and image.format == "JPEG":
+        # Rows and columns may change places when the photo is turned upright: ask for enough of both.
+        image.draft(None, (max(at_least), max(at_least)))
+    image.load()
+    return _to_upright_rgb(image)
+
+
+def _to_upright_rgb(image: Image.Image) -> Image.Image:
+    if min(image.size) < MIN_SIDE:
+        raise PhotoError(f"image: {image.width} x {image.height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}")
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode == "RGB":
+        return upright
+    if upright.mode.startswith("I") or upright.mode == "F":  # one deep channel: bring its range to 0..255
+        deep = np.asarray(upright, dtype=np.float32)
+        top = 1.0 if upright.mode == "F" and deep.max(initial=0.0) <= 1.0 else 255.0 if deep.max(initial=0.0) <= 255 and upright.mode == "F" else 65535.0
+        return Image.fromarray(np.clip(np.rint(deep * (255.0 / top)), 0, 255).astype(np.uint8)).convert("RGB")
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        canvas = Image.new("RGBA", upright.size, (*BACKGROUND, 255))
+        return Image.alpha_composite(canvas, upright).convert("RGB")
+    return upright.convert("RGB")
+
+
+def _from_array(pixels: npt.NDArray[Any]) -> Image.Image:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise PhotoError(f"array: shape {pixels.shape} of {pixels.dtype}, expected (height, width, 3) of uint8, RGB")
+    if min(pixels.shape[:2]) < MIN_SIDE:
+        raise PhotoError(f"array: {pixels.shape[1]} x {pixels.shape[0]} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}")
+    return Image.fromarray(np.ascontiguousarray(pixels))

@@ -1,0 +1,228 @@
+"""Class folders -> labelled photos, the training and validation parts, and augmented batches."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageEnhance, ImageFilter
+
+from edgecat.errors import DataError, PhotoError
+from edgecat.labels import label_of_folder
+from edgecat.photo import InputRecipe, Pixels, decode, find_photos, read_pixels, resize
+
+CALIBRATION_PHOTOS = 500
+VERIFICATION_PHOTOS = 1000
+FEW_PHOTOS = 100  # fewer calibrate badly
+IMBALANCE = 10  # times: a class this much larger than another is worth a warning
+
+
+class LabelledPhoto(NamedTuple):
+    path: Path
+    label: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Photos with labels; `labels` in the order of the model's outputs."""
+
+    photos: tuple[LabelledPhoto, ...]
+    labels: tuple[str, ...]
+
+    def counts(self) -> dict[str, int]:
+        counted = Counter(photo.label for photo in self.photos)
+        return {label: counted[label] for label in self.labels}
+
+    def targets(self) -> npt.NDArray[np.int64]:
+        index = {label: i for i, label in enumerate(self.labels)}
+        return np.array([index[photo.label] for photo in self.photos])  # (photos,)
+
+    def digest(self) -> str:
+        """sha256 over every photo's label and content, whatever the files' names and order."""
+        lines = sorted(f"{label} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path, label in self.photos)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def warnings(self) -> list[str]:
+        counts = self.counts()
+        small, large = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+        if counts[large] < IMBALANCE * counts[small]:
+            return []
+        return [f"'{large}' has {counts[large]} photos, '{small}' only {counts[small]}: the model will lean to '{large}'; add photos of '{small}'"]
+
+
+def find_dataset(folders: Sequence[str], exclude: Iterable[str] = ()) -> Dataset:
+    """Photos of all `folders`: each a folder of class folders, or LABEL=FOLDER for the photos of one class.
+
+    `exclude` names files to leave out. Raises DataError.
+    """
+    excluded = set(exclude)
+    by_label: dict[str, list[Path]] = {}
+    for given in folders:
+        for label, folder in _class_folders(given):
+            photos = [path for path in find_photos(folder, recursive=True) if path.name not in excluded]
+            if not photos:
+                raise DataError(f"{folder}: no photos of class '{label}'; add some or remove the folder")
+            by_label.setdefault(label, []).extend(photos)
+    if len(by_label) < 2:
+        found = f"only one class, '{next(iter(by_label))}'" if by_label else "no class"
+        raise DataError(f"{', '.join(folders)}: {found}; expected one folder of photos for each of at least two classes, such as cats/ and dogs/")
+    labels = tuple(sorted(by_label))
+    return Dataset(tuple(LabelledPhoto(path, label) for label in labels for path in by_label[label]), labels)
+
+
+def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Dataset]:
+    """The training and the validation part: `validation` (0..1) of each class, at least one photo, seeded."""
+    rng = np.random.default_rng(seed)
+    training: list[LabelledPhoto] = []
+    held_back: list[LabelledPhoto] = []
+    for label in dataset.labels:
+        photos = [photo for photo in dataset.photos if photo.label == label]
+        if len(photos) < 2:
+            raise DataError(f"class '{label}' has one photo; expected at least two, one to train on and one to validate on")
+        order = rng.permutation(len(photos))
+        cut = max(1, round(validation * len(photos)))
+        held_back += [photos[i] for i in sorted(order[:cut])]
+        training += [photos[i] for i in sorted(order[cut:])]
+    return Dataset(tuple(training), dataset.labels), Dataset(tuple(held_back), dataset.labels)
+
+
+def choose_photos(dataset: Dataset, labels: tuple[str, ...], seed: int) -> tuple[Dataset, Dataset]:
+    """Distinct photos to calibrate on and others to verify on, the same share of each class, seeded. Raises DataError."""
+    unknown = sorted(set(dataset.labels) - set(labels))
+    if unknown:
+        raise DataError(f"class folder '{unknown[0]}' is no label of the model; expected {', '.join(labels)}")
+    order = np.random.default_rng(seed).permutation(len(dataset.photos))
+    seen: set[str] = set()
+    distinct = []
+    for i in order:
+        digest = hashlib.sha256(dataset.photos[i].path.read_bytes()).hexdigest()
+        if digest not in seen:
+            seen.add(digest)
+            distinct.append(dataset.photos[i])
+        if len(distinct) == CALIBRATION_PHOTOS + VERIFICATION_PHOTOS:
+            break
+    if len(distinct) < 2:
+        raise DataError("only one photo, or copies of one; expected some to calibrate on and others to verify on")
+    cut = min(CALIBRATION_PHOTOS, len(distinct) // 2)
+    return Dataset(tuple(distinct[:cut]), labels), Dataset(tuple(distinct[cut:]), labels)
+
+
+def check_photos(dataset: Dataset, recipe: InputRecipe, report: Callable[[str], None]) -> Dataset:
+    """`dataset` without the photos that cannot be read, each of which is reported. Raises DataError."""
+
+    def problem(photo: LabelledPhoto) -> str | None:
+        try:
+            decode(photo.path, at_least=(recipe.width, recipe.height))
+        except PhotoError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(2) as pool:
+        problems = list(pool.map(problem, dataset.photos))
+    for text in filter(None, problems):
+        report(f"left out: {text}")
+    kept = Dataset(tuple(photo for photo, text in zip(dataset.photos, problems, strict=True) if text is None), dataset.labels)
+    for label, count in kept.counts().items():
+        if not count:
+            raise DataError(f"class '{label}' has no photo that can be read")
+    return kept
+
+
+def pixel_batches(photos: Sequence[Path], recipe: InputRecipe, size: int = 32) -> Iterator[npt.NDArray[np.uint8]]:
+    """The photos' pixels as the device reads them, in batches (photos, height, width, 3)."""
+    with ThreadPoolExecutor(2) as pool:
+        for start in range(0, len(photos), size):
+            yield np.stack(list(pool.map(lambda path: read_pixels(path, recipe), photos[start : start + size])))
+
+
+def normalise(pixels: npt.NDArray[np.uint8], recipe: InputRecipe) -> npt.NDArray[np.float32]:
+    """What the Keras model reads: (pixel - mean) / std, float32, in the shape of `pixels`."""
+    return (pixels.astype(np.float32) - np.float32(recipe.mean)) / np.float32(recipe.std)
+
+
+def balanced_order(dataset: Dataset, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Indices of one epoch, shuffled; photos of a class n times smaller than the largest come about sqrt(n) times."""
+    counts = dataset.counts()
+    largest = max(counts.values())
+    repeats = {label: max(1, round((largest / count) ** 0.5)) for label, count in counts.items()}
+    order = np.repeat(np.arange(len(dataset.photos)), [repeats[photo.label] for photo in dataset.photos])
+    return rng.permutation(order)
+
+
+def augment(photo: Path, recipe: InputRecipe, rng: np.random.Generator) -> Pixels:
+    """Pixels of a random variant of `photo`.
+
+    Training photos that were squashed, scaled down and compressed twice have lost their shape and
+    sharpness; photos in the world have not. So every class is seen with both: shape, sharpness
+    and compression vary at random, and cannot tell one class from another.
+    """
+    image = decode(photo, at_least=(2 * recipe.width, 2 * recipe.height))
+    # Crop: 35 to 100 % of the area (most often much of it), aspect ratio changed by up to 1.5.
+    area = image.width * image.height * (1 - 0.65 * rng.random() ** 2)
+    ratio = image.width / image.height * np.exp(rng.uniform(-0.4, 0.4))
+    width = min(image.width, round(float((area * ratio) ** 0.5)))
+    height = min(image.height, round(float((area / ratio) ** 0.5)))
+    left = int(rng.integers(0, image.width - width + 1))
+    top = int(rng.integers(0, image.height - height + 1))
+    image = image.crop((left, top, left + width, top + height))
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if rng.random() < 0.25:
+        image = image.rotate(float(rng.uniform(-15, 15)), Image.Resampling.BILINEAR, fillcolor=_mean_colour(image))
+    if rng.random() < 0.15:  # smaller in the picture
+        canvas = Image.new("RGB", (round(image.width * rng.uniform(1.1, 1.7)), round(image.height * rng.uniform(1.1, 1.7))), _mean_colour(image))
+        canvas.paste(image, (int(rng.integers(0, canvas.width - image.width + 1)), int(rng.integers(0, canvas.height - image.height + 1))))
+        image = canvas
+    # Sharpness: fewer pixels than the model wants, blurred, or sharpened.
+    kind = rng.random()
+    if kind < 0.3:
+        side = int(rng.integers(70, 176))
+        image = image.resize((side, side), Image.Resampling.BILINEAR)
+    elif kind < 0.4:
+        image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.4, 1.6))))
+    elif kind < 0.6:
+        image = image.filter(ImageFilter.UnsharpMask(float(rng.uniform(0.8, 2.0)), int(rng.integers(40, 180)), 0))
+    if rng.random() < 0.3:
+        encoded = io.BytesIO()
+        image.save(encoded, "JPEG", quality=int(rng.integers(30, 95)))
+        image = Image.open(encoded)
+    for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        if rng.random() < 0.6:
+            image = change(image).enhance(float(rng.uniform(0.65, 1.4)))
+    if rng.random() < 0.05:
+        image = image.convert("L").convert("RGB")
+    return resize(image, (recipe.width, recipe.height))
+
+
+def _mean_colour(image: Image.Image) -> tuple[int, int, int]:
+    red, green, blue = image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))  # type: ignore[misc]
+    return int(red), int(green), int(blue)
+
+
+def _class_folders(given: str) -> list[tuple[str, Path]]:
+    label, equals, folder = given.partition("=")
+    if equals and not Path(given).exists():
+        path = Path(folder)
+        _expect_folder(path)
+        return [(label, path)]
+    path = Path(given)
+    _expect_folder(path)
+    classes = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    if not classes:
+        raise DataError(f"{path}: no class folders; expected one folder of photos for each class, such as cats/ and dogs/, or LABEL=FOLDER")
+    return [(label_of_folder(child.name), child) for child in classes]
+
+
+def _expect_folder(path: Path) -> None:
+    if not path.is_dir():
+        raise DataError(f"{path}: {'not a folder' if path.exists() else 'no such folder'}; expected a folder of photos")
+
+

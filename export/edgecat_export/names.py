@@ -1,0 +1,15 @@
+"""Names of architectures, without what it takes to build them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from edgecat.errors import ModelError
+
+
+def unknown_architecture(name: str, known: Sequence[str]) -> ModelError:
+    """The error for a name that is not known: it offers the nearest one."""
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), known, 1, 0.3)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return ModelError(f"unknown architecture '{name}'; {hint}Known: {', '.join(known)}")

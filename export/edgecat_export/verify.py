@@ -1,0 +1,105 @@
+"""Verification: does a model file answer like the Keras model it came from?
+
+It runs the file as written, with edgecat's own engine and tables, on the very pixels that Keras answered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecat.classifier import Classifier
+from edgecat.photo import InputRecipe, Pixels
+
+MADE_INPUTS = 128
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file must reach to be written."""
+
+    agreement: float  # share of inputs with the same best label
+    mean_difference: float  # of scores
+    accuracy_lost: float  # points; on photos with labels only
+
+
+# On photos an int8 model may change its mind where the two best scores are close; the floor on made inputs is lower, since
+# noise excites a network beyond the ranges that photos do.
+LIMITS = {"fp32": Limits(0.999, 1e-4, 0.05), "fp16": Limits(0.995, 5e-3, 0.1), "int8": Limits(0.98, 3e-2, 0.5)}
+LIMITS_ON_MADE_INPUTS = {"fp32": Limits(0.99, 1e-4, 0.0), "fp16": Limits(0.98, 5e-3, 0.0), "int8": Limits(0.90, 5e-2, 0.0)}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How a model file compares with Keras."""
+
+    inputs: str  # "photos" or "made by edgecat"
+    count: int
+    agreement: float  # 0..1
+    largest_difference: float  # between two scores
+    mean_difference: float
+    accuracy: float | None = None  # of the file, on photos with labels
+    accuracy_of_keras: float | None = None
+
+    @property
+    def accuracy_lost(self) -> float:
+        """Points."""
+        return 0.0 if self.accuracy is None or self.accuracy_of_keras is None else 100 * (self.accuracy_of_keras - self.accuracy)
+
+    def shortfalls(self, precision: str, max_drop: float | None = None) -> list[str]:
+        """Where it falls short, in words."""
+        limits = (LIMITS if self.accuracy is not None else LIMITS_ON_MADE_INPUTS)[precision]
+        short = []
+        if self.agreement < limits.agreement:
+            short.append(f"agreement {self.agreement:.2%}, expected at least {limits.agreement:.1%}")
+        if self.mean_difference > limits.mean_difference:
+            short.append(f"mean score difference {self.mean_difference:.4f}, expected at most {limits.mean_difference}")
+        most = limits.accuracy_lost if max_drop is None else max_drop
+        if self.accuracy is not None and self.accuracy_lost > most:
+            short.append(f"{self.accuracy_lost:.2f} points of accuracy lost, expected at most {most}")
+        return short
+
+    def record(self) -> dict[str, Any]:
+        """For the model card."""
+        return {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(self).items() if value is not None}
+
+
+def verify(file: Path, pixels: Pixels, reference: npt.NDArray[np.float32], targets: npt.NDArray[np.int64] | None) -> Verification:
+    """`pixels` (inputs, height, width, 3), Keras's scores on them `reference` (inputs, classes), the right classes or None."""
+    with Classifier(file) as classifier:
+        scores = np.stack([classifier.run(classifier.tensor(image)) for image in pixels])
+    best, keras_best = scores.argmax(axis=1), reference.argmax(axis=1)
+    difference = np.abs(scores - reference)
+    return Verification(
+        "made by edgecat" if targets is None else "photos",
+        len(pixels),
+        float((best == keras_best).mean()),
+        float(difference.max()),
+        float(difference.mean()),
+        None if targets is None else float((best == targets).mean()),
+        None if targets is None else float((keras_best == targets).mean()),
+    )
+
+
+def made_inputs(recipe: InputRecipe, count: int = MADE_INPUTS, seed: int = 0) -> Pixels:
+    """Pictures (count, height, width, 3) with the statistics of photos, for where there are none.
+
+    Noise whose amplitude falls as 1/frequency (Field 1987), as in photos, with colours that mostly go together.
+    """
+    rng = np.random.default_rng(seed)
+    height, width = recipe.height, recipe.width
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
+    frequency[0, 0] = np.inf  # no mean
+    pictures = np.empty((count, height, width, 3), np.uint8)
+    for picture in pictures:
+        steepness = rng.uniform(0.8, 1.6)
+        phases = np.exp(2j * np.pi * rng.random((4, *frequency.shape)))
+        planes = np.fft.irfft2(phases / frequency**steepness, s=(height, width))
+        planes /= planes.std(axis=(1, 2), keepdims=True)
+        colour = planes[0] + rng.uniform(0.1, 0.6) * planes[1:]  # (3, height, width)
+        picture[:] = np.clip(rng.uniform(80, 170) + rng.uniform(20, 70) * colour, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    return pictures
