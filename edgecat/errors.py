@@ -1,11 +1,11 @@
 """Errors that edgecat raises: each says what happened, what was expected and how to fix it.
 
-    EdgecatError
-    ├── PhotoError      a photo that cannot be read
-    ├── ModelError      a model file that cannot be used
-    ├── EngineError     an engine that is missing or refuses the model
-    ├── DataError       a folder of photos that cannot be trained or evaluated on
-    └── ExportError     a conversion that failed or was not proven right
+EdgecatError
+├── PhotoError      a photo that cannot be read
+├── ModelError      a model file that cannot be used
+├── EngineError     an engine that is missing or refuses the model
+├── DataError       a folder of photos that cannot be trained or evaluated on
+└── ExportError     a conversion that failed or was not proven right
 """
 
 

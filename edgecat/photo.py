@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from edgecat.errors import PhotoError
 
@@ -28,6 +29,16 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", 
 MIN_SIDE = 8  # pixels; a tracking pixel or an icon's bullet shows no animal
 MAX_PIXELS = 179_000_000  # Pillow's own limit against decompression bombs
 BACKGROUND = (255, 255, 255)  # what shows through transparent parts
+
+_TURN = {  # EXIF orientation -> what makes it upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -144,18 +155,26 @@ def _decode_opened(image: Image.Image, name: str, at_least: tuple[int, int] | No
 def _to_upright_rgb(image: Image.Image) -> Image.Image:
     if min(image.size) < MIN_SIDE:
         raise PhotoError(f"image: {image.width} x {image.height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}")
-    upright = ImageOps.exif_transpose(image)
+    turn = _TURN.get(_orientation(image))
+    upright = image if turn is None else image.transpose(turn)
     if upright.mode == "RGB":
         return upright
-    if upright.mode.startswith("I") or upright.mode == "F":  # one deep channel: bring its range to 0..255
-        deep = np.asarray(upright, dtype=np.float32)
-        top = 1.0 if upright.mode == "F" and deep.max(initial=0.0) <= 1.0 else 255.0 if deep.max(initial=0.0) <= 255 and upright.mode == "F" else 65535.0
-        return Image.fromarray(np.clip(np.rint(deep * (255.0 / top)), 0, 255).astype(np.uint8)).convert("RGB")
+    if upright.mode.startswith("I"):  # 16 bits of grey, which convert() would clip at 255
+        grey = np.rint(np.asarray(upright, dtype=np.float32) / 257)
+        return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
         canvas = Image.new("RGBA", upright.size, (*BACKGROUND, 255))
         return Image.alpha_composite(canvas, upright).convert("RGB")
     return upright.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1..8; 1 where there is none, or the EXIF data are broken."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (SyntaxError, ValueError, TypeError, struct.error):
+        return 1
 
 
 def _from_array(pixels: npt.NDArray[Any]) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 
 def main() -> None:
@@ -12,6 +13,7 @@ def main() -> None:
     from edgecat.cli.output import complain
     from edgecat.errors import EdgecatError
 
+    warnings.filterwarnings("ignore", module="PIL")  # notes on broken EXIF data and the like, which do no harm
     try:
         app()
     except EdgecatError as error:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgecat.cli import classify, export, training
+from edgecat.cli import classify, evaluate, export, training
 
 app = typer.Typer(
     help="Is there a cat or a dog in this photo? Classify photos without the cloud; train, export and verify the classifier.",
@@ -17,14 +17,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(classify.classify)
+app.command()(evaluate.evaluate)
 app.command()(training.train)
 app.command()(export.export)
 
 
-@app.callback()
-def root(version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False) -> None:
-    if version:
-        from importlib.metadata import version as installed
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
 
-        print(f"edgecat {installed('edgecat')}")
+        print(f"edgecat {version('edgecat')}")
         raise typer.Exit
+
+
+@app.callback()
+def root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")] = False) -> None:
+    pass

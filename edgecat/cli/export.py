@@ -11,15 +11,29 @@ from edgecat.cli.output import ProgressLine, complain, needs_export_extra
 
 
 def export(
-    source: Annotated[str, typer.Argument(metavar="NAME|FILE.keras", help="mobilenet or mobilenet_v2, whose checkpoints come along, or a checkpoint of your own.", show_default=False)],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE.keras", help="mobilenet or mobilenet_v2, whose checkpoints come along, or a checkpoint of your own.", show_default=False
+        ),
+    ],
     int8: Annotated[bool, typer.Option("--int8", help="Whole integers: a quarter of the size, the fastest on small boards. The default.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half-precision weights: half the size.")] = False,
     fp32: Annotated[bool, typer.Option("--fp32", help="As trained.")] = False,
     format_: Annotated[str, typer.Option("--format", help="tflite, onnx or all.")] = "all",
-    data: Annotated[list[str] | None, typer.Option(help="Folder of class folders of training photos, or LABEL=FOLDER: calibrate int8 on some and verify on others. May be given several times.", show_default=False)] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Folder of class folders of training photos, or LABEL=FOLDER: calibrate int8 on some and verify on others. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
     name: Annotated[str | None, typer.Option(help="What to call the model; else as its checkpoint.", show_default=False)] = None,
-    max_drop: Annotated[float | None, typer.Option(min=0, help="Points of accuracy that may be lost on --data. [default: 0.05, 0.1 and 0.5 for fp32, fp16 and int8]", show_default=False)] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(min=0, help="Points of accuracy that may be lost on --data. [default: 0.05, 0.1 and 0.5 for fp32, fp16 and int8]", show_default=False),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides which photos calibrate and which verify.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that edgecat did not make.")] = False,
 ) -> None:
@@ -47,7 +61,10 @@ def export(
     for file in exported:
         seen = file.verification
         lost = "-" if seen.accuracy is None else f"{seen.accuracy_lost:.2f}"
-        print(f"{file.name:<{width}}  {file.bytes / 1e6:>5.2f} MB  {seen.agreement:>9.2%}  {lost:>11}  {seen.count} {seen.inputs}" + ("" if file.path else "  NOT WRITTEN"))
+        print(
+            f"{file.name:<{width}}  {file.bytes / 1e6:>5.2f} MB  {seen.agreement:>9.2%}  {lost:>11}  {seen.count} {seen.inputs}"
+            + ("" if file.path else "  NOT WRITTEN")
+        )
     for file in exported:
         for shortfall in file.shortfalls:
             complain(f"{file.name}: not written: {shortfall}; calibrate on photos like yours with --data, or take --fp16")

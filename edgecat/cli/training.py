@@ -14,7 +14,10 @@ from edgecat.errors import EdgecatError
 
 def train(
     architecture: Annotated[str, typer.Argument(help="mobilenet or mobilenet_v2.", show_default=False)] = "",
-    data: Annotated[list[str] | None, typer.Argument(help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class; several are taken together.", show_default=False)] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class; several are taken together.", show_default=False),
+    ] = None,
     weights: Annotated[str, typer.Option(help="Where to start: imagenet (downloaded), none, or a FILE of ImageNet weights.")] = "imagenet",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over all photos while fine-tuning.")] = 8,
     size: Annotated[int | None, typer.Option(min=32, max=1024, help="Width and height of the model's input in pixels; else the architecture's own.")] = None,

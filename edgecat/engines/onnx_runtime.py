@@ -30,7 +30,8 @@ class ONNXEngine:
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type not in _DTYPES:
             raise EngineError(f"{path}: {len(inputs)} inputs and {len(outputs)} outputs; expected an image classifier with one float32 or uint8 input")
         self.input, self.output = (
-            TensorSpec(tuple(n if isinstance(n, int) else 1 for n in value.shape), np.dtype(_DTYPES.get(value.type, np.float32))) for value in (inputs[0], outputs[0])
+            TensorSpec(tuple(n if isinstance(n, int) else 1 for n in value.shape), np.dtype(_DTYPES.get(value.type, np.float32)))
+            for value in (inputs[0], outputs[0])
         )
         self._session = session
         self._input_name = inputs[0].name

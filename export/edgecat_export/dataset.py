@@ -9,25 +9,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageFilter
 
 from edgecat.errors import DataError, PhotoError
-from edgecat.labels import label_of_folder
-from edgecat.photo import InputRecipe, Pixels, decode, find_photos, read_pixels, resize
+from edgecat.evaluation import LabelledPhoto, find_labelled_photos
+from edgecat.photo import InputRecipe, Pixels, decode, read_pixels, resize
 
 CALIBRATION_PHOTOS = 500
 VERIFICATION_PHOTOS = 1000
 FEW_PHOTOS = 100  # fewer calibrate badly
 IMBALANCE = 10  # times: a class this much larger than another is worth a warning
-
-
-class LabelledPhoto(NamedTuple):
-    path: Path
-    label: str
 
 
 @dataclass(frozen=True)
@@ -64,18 +58,12 @@ def find_dataset(folders: Sequence[str], exclude: Iterable[str] = ()) -> Dataset
     `exclude` names files to leave out. Raises DataError.
     """
     excluded = set(exclude)
-    by_label: dict[str, list[Path]] = {}
-    for given in folders:
-        for label, folder in _class_folders(given):
-            photos = [path for path in find_photos(folder, recursive=True) if path.name not in excluded]
-            if not photos:
-                raise DataError(f"{folder}: no photos of class '{label}'; add some or remove the folder")
-            by_label.setdefault(label, []).extend(photos)
-    if len(by_label) < 2:
-        found = f"only one class, '{next(iter(by_label))}'" if by_label else "no class"
+    photos = [photo for photo in find_labelled_photos(folders) if photo.path.name not in excluded]
+    labels = tuple(sorted({photo.label for photo in photos}))
+    if len(labels) < 2:
+        found = f"only one class, '{labels[0]}'" if labels else "no photos"
         raise DataError(f"{', '.join(folders)}: {found}; expected one folder of photos for each of at least two classes, such as cats/ and dogs/")
-    labels = tuple(sorted(by_label))
-    return Dataset(tuple(LabelledPhoto(path, label) for label in labels for path in by_label[label]), labels)
+    return Dataset(tuple(photos), labels)
 
 
 def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -205,24 +193,3 @@ def augment(photo: Path, recipe: InputRecipe, rng: np.random.Generator) -> Pixel
 def _mean_colour(image: Image.Image) -> tuple[int, int, int]:
     red, green, blue = image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))  # type: ignore[misc]
     return int(red), int(green), int(blue)
-
-
-def _class_folders(given: str) -> list[tuple[str, Path]]:
-    label, equals, folder = given.partition("=")
-    if equals and not Path(given).exists():
-        path = Path(folder)
-        _expect_folder(path)
-        return [(label, path)]
-    path = Path(given)
-    _expect_folder(path)
-    classes = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-    if not classes:
-        raise DataError(f"{path}: no class folders; expected one folder of photos for each class, such as cats/ and dogs/, or LABEL=FOLDER")
-    return [(label_of_folder(child.name), child) for child in classes]
-
-
-def _expect_folder(path: Path) -> None:
-    if not path.is_dir():
-        raise DataError(f"{path}: {'not a folder' if path.exists() else 'no such folder'}; expected a folder of photos")
-
-

@@ -37,7 +37,7 @@ def with_tflite_metadata(model: bytes, card: ModelCard) -> bytes:
 
 def with_onnx_metadata(model: bytes, card: ModelCard) -> bytes:
     """The model with Ultralytics' keys, and the recipe in plain ones, so that a few lines without edgecat can run it."""
-    names = {index: label for index, label in enumerate(card.labels)}
+    names = dict(enumerate(card.labels))
     return model + onnx_entries(
         {
             "description": f"edgecat {card.name}",
@@ -73,9 +73,7 @@ def tflite_metadata(card: ModelCard) -> bytes:
     feature = _table(b, {})
     score_content = _table(b, {0: (b.PrependUint8Slot, _FEATURE_PROPERTIES), 1: (b.PrependUOffsetTRelativeSlot, feature)})
     score_stats = _offsets(b, {0: _floats(b, 1.0), 1: _floats(b, 0.0)})
-    said = _offsets(
-        b, {0: b.CreateString("probability"), 1: b.CreateString("one a label"), 3: score_content, 5: score_stats, 6: _vector(b, [labels])}
-    )
+    said = _offsets(b, {0: b.CreateString("probability"), 1: b.CreateString("one a label"), 3: score_content, 5: score_stats, 6: _vector(b, [labels])})
     subgraph = _offsets(b, {2: _vector(b, [read]), 3: _vector(b, [said])})
     model = {0: card.name, 1: f"edgecat {card.architecture}: {', '.join(card.labels[:8])}", 5: card.licence, 7: "1.0.0"}
     strings = {slot: b.CreateString(text) for slot, text in model.items()}

@@ -1,7 +1,7 @@
 """Exporting: checkpoint -> converted, quantised, verified model files.
 
-    parent   chooses photos, verifies what comes back, writes the card in, renames into place
-    child    loads Keras and converts; the TFLite converter's memory goes with it
+parent   chooses photos, verifies what comes back, writes the card in, renames into place
+child    loads Keras and converts; the TFLite converter's memory goes with it
 """
 
 from __future__ import annotations
@@ -91,7 +91,10 @@ def export(
             pixels, right = _read(check_on, card.input), check_on.targets()
         else:
             pixels = made_inputs(card.input)
-            say(f"no --data: verifying on {len(pixels)} inputs made by edgecat" + (", calibrated by the checkpoint's own ranges" if "int8" in precisions else ""))
+            say(
+                f"no --data: verifying on {len(pixels)} inputs made by edgecat"
+                + (", calibrated by the checkpoint's own ranges" if "int8" in precisions else "")
+            )
         ranges = None if data else calibration.pop("ranges", None)
         if "int8" in precisions and not data and ranges is None:
             raise ExportError(f"{checkpoint}: carries no calibration, which int8 needs; give a folder of training photos with --data")
@@ -111,7 +114,13 @@ def _read(dataset: Dataset, recipe: InputRecipe) -> Pixels:
 
 
 def _verify_and_write(
-    converted: Path, path: Path, card: ModelCard, pixels: Pixels, reference: npt.NDArray[np.float32], right: npt.NDArray[np.int64] | None, max_drop: float | None
+    converted: Path,
+    path: Path,
+    card: ModelCard,
+    pixels: Pixels,
+    reference: npt.NDArray[np.float32],
+    right: npt.NDArray[np.int64] | None,
+    max_drop: float | None,
 ) -> Exported:
     from edgecat_export.metadata import with_onnx_metadata, with_tflite_metadata
 
@@ -170,7 +179,9 @@ def _convert(job: Job, said: Any) -> dict[str, str]:
     said.put("loading the checkpoint")
     model, card = checkpoint.load(job.checkpoint)
     pixels = np.load(job.folder / "inputs.npy")
-    np.save(job.folder / "reference.npy", np.concatenate([model.predict_on_batch(normalise(pixels[i : i + 32], card.input)) for i in range(0, len(pixels), 32)]))
+    np.save(
+        job.folder / "reference.npy", np.concatenate([model.predict_on_batch(normalise(pixels[i : i + 32], card.input)) for i in range(0, len(pixels), 32)])
+    )
     folded = convert.fold_batch_normalization(model)
     ranges = job.ranges
     if "int8" in job.precisions and ranges is None:

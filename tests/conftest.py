@@ -1,0 +1,40 @@
+"""What the tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CHELSEA = ROOT / "tests" / "photos" / "chelsea.jpg"
+COFFEE = ROOT / "tests" / "photos" / "coffee.jpg"
+SHARED = ROOT.parent / "shared"
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def edgecat(tmp_path: Path) -> Run:
+    """Runs the command line in an empty folder, as a user would."""
+
+    def run(*arguments: object, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "import edgecat.cli; edgecat.cli.main()", *map(str, arguments)]
+        done = subprocess.run(command, input=stdin, capture_output=True, cwd=tmp_path, env={**os.environ, "COLUMNS": "200", **environment}, check=False)
+        result = subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert "Traceback" not in result.stderr, result.stderr
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The photos that are kept beside the project, where they are."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs ../shared/data, which is not here")
+    return SHARED / "data"

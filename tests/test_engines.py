@@ -1,0 +1,57 @@
+"""The table that makes every input dtype the same code, and the engines that run it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import CHELSEA, COFFEE
+
+from edgecat import Classifier, InputRecipe
+from edgecat.engines import TensorSpec, default_threads, dequantise, input_table
+
+SHAPE = (1, 160, 160, 3)
+
+
+def test_float_table_is_the_normalisation() -> None:
+    table = input_table(InputRecipe(160, 160, mean=127.5, std=127.5), TensorSpec(SHAPE, np.dtype(np.float32)))
+    assert table is not None
+    assert table.dtype == np.float32
+    assert table == pytest.approx([(value - 127.5) / 127.5 for value in range(256)])
+
+
+def test_int8_table_rounds_and_clips() -> None:
+    scale, zero_point = 0.0078, 3
+    table = input_table(InputRecipe(160, 160, mean=120, std=100), TensorSpec(SHAPE, np.dtype(np.int8), scale, zero_point))
+    assert table is not None
+    assert table.dtype == np.int8
+    exact = [(value - 120) / 100 / scale + zero_point for value in range(256)]
+    assert all(abs(int(entry) - min(max(wanted, -128), 127)) <= 0.5001 for entry, wanted in zip(table, exact, strict=True))
+    assert table.min() == -128
+    assert table.max() == 127
+
+
+def test_table_of_a_scale_of_one_over_std_is_the_identity() -> None:
+    recipe = InputRecipe(160, 160, mean=128, std=128)
+    assert input_table(recipe, TensorSpec(SHAPE, np.dtype(np.uint8), 1 / 128, 128)) is None
+    signed = input_table(recipe, TensorSpec(SHAPE, np.dtype(np.int8), 1 / 128, 0))
+    assert signed is not None
+    assert np.array_equal(signed, np.arange(256) - 128)
+
+
+def test_dequantise() -> None:
+    spec = TensorSpec((1, 3), np.dtype(np.int8), 1 / 256, -128)
+    assert dequantise(np.array([-128, 0, 127], np.int8), spec) == pytest.approx([0, 0.5, 255 / 256])
+    scores = np.array([0.1, 0.9], np.float32)
+    assert dequantise(scores, TensorSpec((1, 2), np.dtype(np.float32))) is scores
+
+
+def test_default_threads_are_few() -> None:
+    assert 1 <= default_threads() <= 4
+
+
+def test_tensorflows_interpreter_answers_as_litert_does() -> None:
+    pytest.importorskip("tensorflow")
+    with Classifier(engine="tensorflow") as other, Classifier(engine="litert") as usual:
+        assert other.engine.startswith("TensorFlow ")
+        for photo in (CHELSEA, COFFEE):
+            assert dict(other.classify(photo).scores) == pytest.approx(dict(usual.classify(photo).scores), abs=2 / 256)

@@ -1,0 +1,89 @@
+"""Who imports whom, and how little `import edgecat` loads."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+import edgecat
+
+RUNTIME = sorted((ROOT / "edgecat").rglob("*.py"))
+HOST = sorted((ROOT / "export" / "edgecat_export").rglob("*.py"))
+# A module may import those to its left, never one to its right.
+LAYERS = [["errors"], ["photo", "labels"], ["model_file", "engines"], ["classifier"], ["evaluation", "timing", "cloud_vision"], ["report"], ["cli"]]
+ENGINE_LIBRARIES = {"ai_edge_litert": "litert.py", "tflite_runtime": "tflite_runtime.py", "tensorflow": "tensorflow_lite.py", "onnxruntime": "onnx_runtime.py"}
+FOR_THE_HOST = {"keras", "tensorflow", "onnx", "tf2onnx", "h5py", "matplotlib", "ai_edge_quantizer", "flatbuffers"}
+
+
+def imports(path: Path, lazy: bool = True) -> Iterator[str]:
+    """Full names of what a file imports, with or without what it imports inside functions and for type checkers."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if lazy else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def layer(module: str) -> int:
+    return next(place for place, names in enumerate(LAYERS) if module in names)
+
+
+@pytest.mark.parametrize("path", RUNTIME, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_runtime_imports_only_what_lies_below(path: Path) -> None:
+    inside = path.relative_to(ROOT / "edgecat")
+    own = inside.parts[0].removesuffix(".py")
+    for name in imports(path):
+        top, *rest = name.split(".")
+        if top == "edgecat" and own != "__init__" and rest[0] != own:
+            assert layer(rest[0]) < layer(own), f"{inside} imports {name}"
+        if top == "edgecat_export":
+            assert own == "cli", f"{inside} imports {name}"
+        if top in ENGINE_LIBRARIES:
+            assert inside.parts == ("engines", ENGINE_LIBRARIES[top]), f"{inside} imports {name}"
+        elif top in FOR_THE_HOST:
+            raise AssertionError(f"{inside} imports {name}")
+        if top == "typer":
+            assert own == "cli", f"{inside} imports {name}"
+    for name in imports(path, lazy=False):
+        assert not name.startswith("edgecat_export"), f"{inside} imports {name} when it is loaded, not when it is needed"
+
+
+@pytest.mark.parametrize("path", HOST, ids=lambda path: path.name)
+def test_the_host_side_uses_the_runtime_but_no_command_line(path: Path) -> None:
+    assert not [name for name in imports(path) if name.startswith(("edgecat.cli", "typer"))]
+
+
+def loaded_by(code: str) -> set[str]:
+    done = subprocess.run([sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+def test_import_edgecat_is_lean() -> None:
+    beyond = loaded_by("import edgecat") - loaded_by("import numpy, PIL.Image")
+    third_party = {name for name in beyond if name not in sys.stdlib_module_names and not name.startswith("_")}
+    assert third_party == {"edgecat"}
+    assert not beyond & {"logging", "zipfile", "asyncio", "subprocess", "multiprocessing", "ssl", "unittest"}
+
+
+def test_classifying_on_the_command_line_loads_no_host_library() -> None:
+    photo = ROOT / "tests" / "photos" / "chelsea.jpg"
+    loaded = loaded_by(f"import sys, edgecat.cli\nsys.argv = ['edgecat', 'classify', {str(photo)!r}]\ntry: edgecat.cli.main()\nexcept SystemExit: pass")
+    assert "ai_edge_litert" in loaded
+    assert not loaded & (FOR_THE_HOST - {"flatbuffers"}), loaded & FOR_THE_HOST  # LiteRT brings flatbuffers
+
+
+def test_public_names() -> None:
+    assert edgecat.__all__ == sorted(edgecat.__all__)
+    assert all(hasattr(edgecat, name) for name in edgecat.__all__)
+
+
+def test_export_is_a_plain_folder() -> None:
+    assert not (ROOT / "export" / "__init__.py").exists()
