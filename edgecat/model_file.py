@@ -86,7 +86,8 @@ def read_card(path: Path) -> ModelCard:
         else:
             own_bytes, text = _split_zip(content)
     except (KeyError, IndexError, zipfile.BadZipFile):
-        raise ModelError(f"{path}: no labels inside; the file is cut short or was not made by 'edgecat export'") from None
+        maker = "train" if kind == "keras" else "export"
+        raise ModelError(f"{path}: no labels inside; the file is cut short or was not made by 'edgecat {maker}'") from None
     card = ModelCard.from_json(text, str(path))
     if card.sha256 and kind != "keras" and hashlib.sha256(own_bytes).hexdigest() != card.sha256:
         raise ModelError(f"{path}: damaged, its bytes are not those that were exported; copy or export it anew")

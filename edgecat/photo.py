@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from edgecat.errors import PhotoError
 
@@ -78,7 +78,7 @@ def decode(photo: Photo, at_least: tuple[int, int] | None = None) -> Image.Image
     try:
         with Image.open(source, formats=FORMATS) as image:
             return _decode_opened(image, name, at_least)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise PhotoError(f"{name}: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)") from None
     except Image.DecompressionBombError:
         raise PhotoError(f"{name}: more than {MAX_PIXELS // 1_000_000} megapixels, refused as a decompression bomb; scale it down first") from None

@@ -5,17 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
-CHELSEA = ROOT / "tests" / "photos" / "chelsea.jpg"
-COFFEE = ROOT / "tests" / "photos" / "coffee.jpg"
-SHARED = ROOT.parent / "shared"
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+from real import SHARED, Run
 
 
 @pytest.fixture

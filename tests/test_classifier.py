@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CHELSEA, COFFEE
 from PIL import Image
+from real import CHELSEA, COFFEE
 
 import edgecat
 from edgecat import Classifier, EngineError, ModelError, PhotoError

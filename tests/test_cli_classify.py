@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import CHELSEA, COFFEE, Run
+from real import CHELSEA, COFFEE, Run
 
 from edgecat.classifier import DEFAULT_MODEL
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import CHELSEA, COFFEE
+from real import CHELSEA, COFFEE
 
 from edgecat import Classifier, InputRecipe
 from edgecat.engines import TensorSpec, default_threads, dequantise, input_table

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CHELSEA
 from PIL import Image, ImageOps
+from real import CHELSEA
 
 from edgecat import InputRecipe, PhotoError, read_pixels
 from edgecat.photo import Photo, decode, find_photos

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CHELSEA, COFFEE, Run
+from edgecat_export.dataset import augment, balanced_order, choose_photos, find_dataset, normalise, pixel_batches, split
 from PIL import Image
+from real import CHELSEA, COFFEE, Run
 
 from edgecat import DataError, InputRecipe, read_card, read_pixels
-from edgecat_export.dataset import augment, balanced_order, choose_photos, find_dataset, normalise, pixel_batches, split
 
 needs_keras = pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="needs edgecat[export]")
 SMALL = ("--weights", "none", "--size", 64, "--alpha", 0.25, "--batch", 4, "--validation", 0.2)
@@ -146,7 +146,7 @@ def test_a_run_folder_holds_all_that_the_run_was(edgecat: Run, photos: Path, tmp
     run = tmp_path / "run"
     assert {path.name for path in run.iterdir()} == {"model.keras", "labels.txt", "history.csv", "curves.png", "training.json"}
     assert (run / "labels.txt").read_text() == "cat\nneither\n"
-    rows = list(csv.DictReader((run / "history.csv").open()))
+    rows = history(run)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"training_loss", "validation_loss", "accuracy", "accuracy_cat", "accuracy_neither", "seconds"} < set(rows[0])
     record = json.loads((run / "training.json").read_text())
@@ -160,6 +160,10 @@ def test_a_run_folder_holds_all_that_the_run_was(edgecat: Run, photos: Path, tmp
     assert card.training["photos"] == {"cat": 12, "neither": 12}
     assert card.calibration["photos"] == 10
     assert card.calibration["ranges"]["pixels"][0] >= -1
+
+
+def history(run: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((run / "history.csv").read_text().splitlines()))
 
 
 def start(run: Path, *arguments: object) -> subprocess.Popen[bytes]:
@@ -187,7 +191,7 @@ def test_a_killed_run_goes_on(kill: signal.Signals, status: int, edgecat: Run, p
     done = edgecat("train", "--resume", run)
     assert done.returncode == 0, done.stderr
     assert f"resuming after epoch {begun} of {begun + 2}" in done.stderr or f"resuming after epoch {begun + 1} of" in done.stderr
-    epochs = [int(row["epoch"]) for row in csv.DictReader((run / "history.csv").open())]
+    epochs = [int(row["epoch"]) for row in history(run)]
     assert epochs == list(range(1, begun + 3))
     assert read_card(run / "model.keras").calibration["ranges"]
 

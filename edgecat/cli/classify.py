@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from edgecat.classifier import Classification, Classifier
-from edgecat.cli.output import ProgressLine, complain, quiet_engine
+from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 from edgecat.errors import PhotoError
 from edgecat.photo import Photo, find_photos
 
@@ -62,7 +62,7 @@ def classify(
     progress = ProgressLine()
     names = _expand(photos, recursive, fail)
     if names:
-        with quiet_engine():
+        with quiet_libraries():
             classifier = Classifier(model, engine=engine, threads=threads, threshold=threshold)
         with classifier:
             write = _as_json(top) if as_json else _as_csv(classifier.card.labels) if as_csv else _as_table(max(map(len, names)), top)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edgecat.classifier import Classifier
-from edgecat.cli.output import ProgressLine, complain, quiet_engine
+from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 
 
 def evaluate(
@@ -33,7 +33,7 @@ def evaluate(
     from edgecat import evaluation
 
     photos = list(evaluation.find_labelled_photos(data))
-    with quiet_engine():
+    with quiet_libraries():
         classifier = Classifier(model, engine=engine, threads=1)
     progress = ProgressLine()
     with classifier:

@@ -18,8 +18,8 @@ def complain(text: object) -> None:
 
 
 @contextmanager
-def quiet_engine() -> Iterator[None]:
-    """Keep the notes that engines print from C++ while they open a model off the terminal; other lines pass."""
+def quiet_libraries() -> Iterator[None]:
+    """Keep the notes that engines and TensorFlow print from C++ while they start off the terminal; other lines pass."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as kept:
         terminal = os.dup(2)
@@ -31,7 +31,7 @@ def quiet_engine() -> Iterator[None]:
             os.close(terminal)
             kept.seek(0)
             for line in kept.read().decode(errors="replace").splitlines(keepends=True):
-                if not line.startswith(("INFO:", "WARNING: All log messages before absl")):
+                if not line.startswith(("INFO:", "I0000", "WARNING: All log messages before absl", "To enable the following instructions")):
                     sys.stderr.write(line)
 
 

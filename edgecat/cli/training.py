@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edgecat.cli.output import ProgressLine
+from edgecat.cli.output import ProgressLine, needs_export_extra, quiet_libraries
 from edgecat.errors import EdgecatError
 
 
@@ -18,7 +19,9 @@ def train(
         list[str] | None,
         typer.Argument(help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class; several are taken together.", show_default=False),
     ] = None,
-    weights: Annotated[str, typer.Option(help="Where to start: imagenet (downloaded), none, or a FILE of ImageNet weights.")] = "imagenet",
+    weights: Annotated[
+        str, typer.Option(help="Where to start: imagenet (downloaded), none, a FILE of ImageNet weights, or a checkpoint (.keras) of an earlier run.")
+    ] = "imagenet",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over all photos while fine-tuning.")] = 8,
     size: Annotated[int | None, typer.Option(min=32, max=1024, help="Width and height of the model's input in pixels; else the architecture's own.")] = None,
     alpha: Annotated[float | None, typer.Option(min=0.1, help="Width multiplier of the layers; else the architecture's own.")] = None,
@@ -77,8 +80,7 @@ def train(
 
 
 def _host_side() -> Any:
-    try:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with needs_export_extra("training"), quiet_libraries():
         from edgecat_export import train as training
-    except ModuleNotFoundError as error:
-        raise EdgecatError(f"training needs '{error.name}'; install it with: pip install 'edgecat[export]'") from None
     return training

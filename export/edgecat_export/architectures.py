@@ -43,8 +43,8 @@ def build_classifier(name: str, labels: int, size: int, alpha: float, weights: W
     """
     build = find_architecture(name).build
     shape = (size, size, 3)
-    if weights is None or weights == "imagenet":
-        base = build(input_shape=shape, alpha=alpha, include_top=False, weights=weights, pooling="avg")
+    if weights is None or weights == "imagenet" or Path(weights).suffix == ".keras":
+        base = build(input_shape=shape, alpha=alpha, include_top=False, weights="imagenet" if weights == "imagenet" else None, pooling="avg")
     else:
         base = _load_weights(build, Path(weights), shape, alpha)
     if weights is not None:

@@ -153,8 +153,8 @@ def augment(photo: Path, recipe: InputRecipe, rng: np.random.Generator) -> Pixel
     and compression vary at random, and cannot tell one class from another.
     """
     image = decode(photo, at_least=(2 * recipe.width, 2 * recipe.height))
-    # Crop: 35 to 100 % of the area (most often much of it), aspect ratio changed by up to 1.5.
-    area = image.width * image.height * (1 - 0.65 * rng.random() ** 2)
+    # Crop: half of the area to all of it (most often much), aspect ratio changed by up to 1.5.
+    area = image.width * image.height * (1 - 0.5 * rng.random() ** 2)
     ratio = image.width / image.height * np.exp(rng.uniform(-0.4, 0.4))
     width = min(image.width, round(float((area * ratio) ** 0.5)))
     height = min(image.height, round(float((area / ratio) ** 0.5)))
@@ -171,10 +171,10 @@ def augment(photo: Path, recipe: InputRecipe, rng: np.random.Generator) -> Pixel
         image = canvas
     # Sharpness: fewer pixels than the model wants, blurred, or sharpened.
     kind = rng.random()
-    if kind < 0.3:
-        side = int(rng.integers(70, 176))
+    if kind < 0.25:
+        side = int(rng.integers(80, 176))
         image = image.resize((side, side), Image.Resampling.BILINEAR)
-    elif kind < 0.4:
+    elif kind < 0.35:
         image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.4, 1.6))))
     elif kind < 0.6:
         image = image.filter(ImageFilter.UnsharpMask(float(rng.uniform(0.8, 2.0)), int(rng.integers(40, 180)), 0))
@@ -184,7 +184,7 @@ def augment(photo: Path, recipe: InputRecipe, rng: np.random.Generator) -> Pixel
         image = Image.open(encoded)
     for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         if rng.random() < 0.6:
-            image = change(image).enhance(float(rng.uniform(0.65, 1.4)))
+            image = change(image).enhance(float(rng.uniform(0.7, 1.35)))
     if rng.random() < 0.05:
         image = image.convert("L").convert("RGB")
     return resize(image, (recipe.width, recipe.height))

@@ -1,4 +1,4 @@
-"""Names of architectures, without what it takes to build them."""
+"""What is known of models without loading what it takes to build them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Sequence
 
 from edgecat.errors import ModelError
+
+Ranges = dict[str, tuple[float, float]]  # lowest and highest output of each layer of a folded model, by the layer's name
 
 
 def unknown_architecture(name: str, known: Sequence[str]) -> ModelError:

@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecat.errors import DataError, ModelError
-from edgecat.model_file import ModelCard
+from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe
-from edgecat_export import checkpoint, convert, quantise
+from edgecat_export import checkpoint
 from edgecat_export.architectures import build_classifier, find_architecture
 from edgecat_export.dataset import Dataset, augment, balanced_order, check_photos, choose_photos, find_dataset, normalise, pixel_batches, split
+from edgecat_export.fold import fold_batch_normalization, measure_ranges
 
 HEAD_EPOCHS = 40  # on features that were computed once: seconds
 LABEL_SMOOTHING = 0.05  # some labels are wrong
@@ -155,7 +156,8 @@ def read_training(folder: Path) -> Training:
         record = json.loads((folder / "training.json").read_text())["training"]
     except (OSError, ValueError, KeyError):
         raise DataError(f"{folder}: no run to resume; expected a folder that 'edgecat train' has written") from None
-    return Training(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    return Training(**fields)
 
 
 def _train(run: Run, training: Training, progress: Progress) -> Path:
@@ -171,6 +173,8 @@ def _train(run: Run, training: Training, progress: Progress) -> Path:
     run.write("labels.txt", "".join(f"{label}\n" for label in dataset.labels))
     record = {**data_record, "weights": Path(training.weights).name if training.weights else None}
     record |= {key: getattr(training, key) for key in ("alpha", "epochs", "batch", "learning_rate", "seed", "exclude")}
+    if training.weights and Path(training.weights).suffix == ".keras":
+        record["started_from"] = read_card(Path(training.weights)).training
     card = ModelCard(training.architecture, training.architecture, dataset.labels, recipe, training=record, licence=LICENCE)
 
     validation = np.concatenate(list(pixel_batches([photo.path for photo in held_back.photos], recipe)))
@@ -183,11 +187,14 @@ def _train(run: Run, training: Training, progress: Progress) -> Path:
     else:
         keras.utils.set_random_seed(training.seed)
         model = build_classifier(training.architecture, len(dataset.labels), training.size, training.alpha, training.weights)
-        if training.weights is not None:
+        if training.weights is not None and Path(training.weights).suffix == ".keras":
+            _start_from(Path(training.weights), model, dataset.labels)
+        elif training.weights is not None:
             _fit_head(model, fitted, training, progress)
-        warmup = min(200, steps)
+        total = training.epochs * steps
+        warmup = max(1, min(200, total // 5))
         schedule = keras.optimizers.schedules.CosineDecay(
-            training.learning_rate / 20, training.epochs * steps - warmup, alpha=0.01, warmup_target=training.learning_rate, warmup_steps=warmup
+            training.learning_rate / 20, max(1, total - warmup), alpha=0.01, warmup_target=training.learning_rate, warmup_steps=warmup
         )
         model.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING), jit_compile=_jit())
     while len(run.history) < training.epochs:
@@ -211,13 +218,24 @@ def _train(run: Run, training: Training, progress: Progress) -> Path:
     return run.folder / "model.keras"
 
 
+def _start_from(path: Path, model: keras.Model, labels: tuple[str, ...]) -> None:
+    """Take over the weights of a checkpoint, its head too, such as one trained with a smaller input."""
+    trained, card = checkpoint.load(path)
+    if (card.architecture, card.labels) != (model.name, labels):
+        raise ModelError(f"{path}: {card.architecture} for {', '.join(card.labels)}; expected {model.name} for {', '.join(labels)}")
+    try:
+        model.set_weights(trained.get_weights())
+    except ValueError:
+        raise ModelError(f"{path}: of another width; expected --alpha {card.training.get('alpha')}") from None
+
+
 def _calibrate(path: Path, dataset: Dataset, seed: int, progress: Progress) -> None:
     """Measure the activation ranges that int8 needs and put them into the checkpoint, so that it can be exported without photos."""
     progress.say("calibrating")
     model, card = checkpoint.load(path)
     photos, _ = choose_photos(dataset, card.labels, seed)
     batches = (normalise(batch, card.input) for batch in pixel_batches([photo.path for photo in photos.photos], card.input))
-    ranges = quantise.measure_ranges(convert.fold_batch_normalization(model), batches)
+    ranges = measure_ranges(fold_batch_normalization(model), batches, card.input)
     record = {"photos": len(photos.photos), "sha256": photos.digest(), "seed": seed, "ranges": ranges}
     checkpoint.save(model, dataclasses.replace(card, calibration=record), path)
 

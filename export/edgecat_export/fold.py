@@ -1,0 +1,99 @@
+"""The form of a model that is converted: batch normalisation folded into the weights, and how far each layer's output goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgecat.errors import DataError
+from edgecat.photo import InputRecipe
+from edgecat_export.names import Ranges
+
+_WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+_TRAINING_ONLY = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianNoise)
+# What the engines' weighted kernels do themselves; any other activation is an operation with a range of its own.
+_FUSED_ACTIVATIONS = (keras.activations.linear, keras.activations.relu, keras.activations.relu6)
+
+
+def fold_batch_normalization(model: keras.Model) -> keras.Model:
+    """The same answers in float32 from fewer layers: batch normalisation folded into the weights before it, dropout gone.
+
+    Layers keep their names, with two exceptions: the input is called `pixels`, and a weighted layer `NAME` with a softmax (or
+    another activation that is an operation of its own) becomes `NAME_logits` and an activation `NAME`. A normalisation that
+    follows no weighted layer becomes a depthwise convolution.
+    """
+    originals = {layer.name: layer for layer in model.layers}
+    originals |= {f"{name}_logits": layer for name, layer in originals.items()}
+    weighted_by_output: dict[int, keras.Layer] = {}
+    normalizations: dict[str, keras.Layer] = {}  # by the name of the layer that each is folded into
+
+    def clone(layer: keras.Layer) -> keras.Layer:
+        if isinstance(layer, keras.Model):
+            raise ValueError(f"layer {layer.name!r} is a model itself: build on its .input and .output instead of calling it")
+        config = layer.get_config() | {"dtype": "float32"}
+        if isinstance(layer, _WEIGHTED):
+            config["use_bias"] = True
+            if layer.activation not in _FUSED_ACTIVATIONS:
+                config |= {"activation": "linear", "name": f"{layer.name}_logits"}
+        return type(layer).from_config(config)
+
+    def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, _TRAINING_ONLY):
+            return args[0]
+        if isinstance(layer, keras.layers.BatchNormalization) and id(args[0]) in weighted_by_output:
+            normalizations[weighted_by_output[id(args[0])].name] = originals[layer.name]
+            return args[0]
+        if isinstance(layer, keras.layers.BatchNormalization) and len(args[0].shape) == 4:
+            normalizations[layer.name] = originals[layer.name]
+            return keras.layers.DepthwiseConv2D(1, name=layer.name)(args[0])
+        output, original = layer(*args, **kwargs), originals[layer.name]
+        if layer.name != original.name:
+            return keras.layers.Activation(original.activation, name=original.name)(output)
+        if isinstance(layer, _WEIGHTED) and layer.activation is keras.activations.linear:
+            weighted_by_output[id(output)] = layer
+        return output
+
+    plain = keras.Model(model.inputs[0], model.outputs[0])  # a Sequential too, and without what compile() left
+    pixels = keras.Input(model.inputs[0].shape[1:], name="pixels")
+    folded = keras.models.clone_model(plain, input_tensors=pixels, clone_function=clone, call_function=call)
+    for layer in folded.layers:
+        if isinstance(layer, _WEIGHTED):
+            normalization = normalizations.get(layer.name)
+            alone = normalization is originals[layer.name]
+            kernel, *bias = [np.ones(layer.kernel.shape)] if alone else originals[layer.name].get_weights()
+            weights = kernel, bias[0] if bias else np.zeros(layer.bias.shape)
+            layer.set_weights(_fold(*weights, normalization) if normalization else weights)
+        elif layer.weights:
+            layer.set_weights(originals[layer.name].get_weights())
+    return folded
+
+
+def _fold(kernel: np.ndarray, bias: np.ndarray, normalization: keras.Layer) -> tuple[np.ndarray, np.ndarray]:
+    def value(weight: Any, missing: float) -> np.ndarray:
+        return np.full(bias.shape, missing) if weight is None else keras.ops.convert_to_numpy(weight).astype(np.float64)
+
+    scale = value(normalization.gamma, 1) / np.sqrt(value(normalization.moving_variance, 1) + normalization.epsilon)
+    bias = value(normalization.beta, 0) + (bias - value(normalization.moving_mean, 0)) * scale
+    if kernel.shape[-1] != len(scale):  # depthwise: (height, width, channels, multiplier)
+        scale = scale.reshape(kernel.shape[-2:])
+    return (kernel * scale).astype(np.float32), bias.astype(np.float32)
+
+
+def measure_ranges(folded: keras.Model, batches: Iterable[np.ndarray], recipe: InputRecipe) -> Ranges:
+    """Run normalised photos (batch, height, width, 3) through a folded model and note how far each layer's output goes.
+
+    The input's range is what the recipe makes of 0..255, so that an int8 input holds every pixel value.
+    """
+    flat = [keras.ops.reshape(layer.output, (-1, int(np.prod(layer.output.shape[1:])))) for layer in folded.layers]
+    extremes = keras.Model(folded.input, [(keras.ops.min(values, axis=1), keras.ops.max(values, axis=1)) for values in flat])
+    measured = [extremes.predict_on_batch(batch) for batch in batches]
+    if not measured:
+        raise DataError("no calibration photos; expected at least one batch")
+    ranges = {
+        layer.name: (float(min(low.min() for low, _ in ends)), float(max(high.max() for _, high in ends)))
+        for layer, *ends in zip(folded.layers, *measured, strict=True)
+    }
+    return ranges | {"pixels": ((0 - recipe.mean) / recipe.std, (255 - recipe.mean) / recipe.std)}

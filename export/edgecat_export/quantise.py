@@ -1,0 +1,194 @@
+"""A float file from `convert` and the ranges of its layers' outputs become an int8 file."""
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+from ai_edge_quantizer import quantizer, recipe
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.registry import QDQRegistry
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from edgecat_export.convert import layer_of_tensor
+from edgecat_export.names import Ranges
+
+# Their output holds the numbers of their input (and the zeros of a padding, which every quantised range holds).
+_MOVES = {"EXPAND_DIMS", "FLATTEN", "IDENTITY", "PAD", "RESHAPE", "SQUEEZE", "TRANSPOSE", "UNSQUEEZE"}
+_PROBABILITIES = {"LOGISTIC", "SIGMOID", "SOFTMAX"}
+_CLAMPS = {"CLIP", "RELU", "RELU6"}
+_WEIGHT_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": -1, "FULLY_CONNECTED": 0}  # of the output channels in TFLite
+
+
+class _Step(NamedTuple):
+    operation: str
+    inputs: list[str]
+    output: str
+    layer: str | None
+
+
+def _tensor_ranges(pixels: str, steps: Iterable[_Step], ranges: Ranges) -> Ranges:
+    known, made = {pixels: ranges["pixels"]}, dict[str, str]()
+    for step in steps:
+        if step.operation in _PROBABILITIES:
+            known[step.output] = 0.0, 1.0
+        elif step.operation in _MOVES:
+            known[step.output] = known[step.inputs[0]]
+        elif step.layer is None or step.layer not in ranges:
+            raise ValueError(f"no range for {step.output!r}, the output of {step.operation}: expected one of layer {step.layer!r}")
+        elif step.layer in made and step.operation not in _CLAMPS:
+            raise ValueError(f"layer {step.layer!r} has one range, but makes {made[step.layer]!r} and {step.output!r}")
+        else:
+            made[step.layer] = step.output
+            known[step.output] = ranges[step.layer]
+    return known
+
+
+def tflite_int8(fp32: bytes, ranges: Ranges) -> bytes:
+    """Every weight (per channel) and every activation in int8; input and output are uint8.
+
+    Takes a file from `to_tflite`. Where `ranges["pixels"]` is (-1, 127/128), the input is the photo's own bytes.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(fp32))
+    [graph] = model.subgraphs
+    names = [tensor.name.decode() for tensor in graph.tensors]
+    tensors = dict(zip(names, graph.tensors, strict=True))
+    steps = []
+    for operator in graph.operators:
+        inputs, output = [names[i] for i in operator.inputs if i >= 0], names[operator.outputs[0]]
+        steps.append(_Step(_operation(model, operator), inputs, output, layer_of_tensor(output)))
+    known = _tensor_ranges(names[graph.inputs[0]], steps, ranges)
+    bounds = {name: [np.full((1,) * len(tensors[name].shape), end, np.float32) for end in ends] for name, ends in known.items()}
+    for step in steps:
+        if step.operation in _WEIGHT_AXIS:
+            kernel, *bias = (_constant(model, tensors[name]) for name in step.inputs[1:])
+            widest = _weight_bound(kernel, bias[0] if bias else np.zeros(1), _WEIGHT_AXIS[step.operation], known[step.inputs[0]])
+            bounds[step.inputs[1]] = [-widest, widest]
+    statistics = {name: {"min": low, "max": high} for name, (low, high) in bounds.items()}
+    work = quantizer.Quantizer(bytearray(fp32), recipe.static_wi8_ai8())
+    quantised = work.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
+    result = _with_uint8_input_and_output(bytearray(quantised.quantized_model))
+    assert_full_integer_tflite(result)
+    return result
+
+
+def _operation(model: schema.ModelT, operator: schema.OperatorT) -> str:
+    return str(flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex))
+
+
+def _constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
+    return np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32).reshape(tensor.shape)
+
+
+def _weight_bound(kernel: np.ndarray, bias: np.ndarray, axis: int, input_range: tuple[float, float]) -> np.ndarray:
+    """The largest weight of each channel, or more where the channel's bias needs more.
+
+    A bias is stored in int32 steps of input scale x weight scale. MobileNets have a few channels without weights whose bias
+    matters: there the steps would be so small that the bias overflows.
+    """
+    others = tuple(i for i in range(kernel.ndim) if i != axis % kernel.ndim)
+    largest: np.ndarray = np.abs(kernel).max(others, keepdims=True)
+    input_scale = (max(input_range[1], 0) - min(input_range[0], 0)) / 255
+    for_bias: np.ndarray = 127 * np.abs(bias).reshape(largest.shape if bias.size > 1 else -1) / 2**30 / input_scale
+    bound: np.ndarray = np.maximum(np.maximum(largest, for_bias), largest.max() * 1e-6)
+    return bound.astype(np.float32)
+
+
+def _with_uint8_input_and_output(int8_model: bytearray) -> bytes:
+    """QUANTIZE in front and behind moves the zero points by 128 and loses nothing."""
+    model = flatbuffer_utils.read_model_from_bytearray(int8_model)
+    [graph] = model.subgraphs
+    quantize = schema.BuiltinOperator.QUANTIZE
+    model.operatorCodes.append(schema.OperatorCodeT(builtinCode=quantize, deprecatedBuiltinCode=quantize, version=1))
+
+    def unsigned(inside: int) -> int:
+        tensor = graph.tensors[inside]
+        [scale], [zero_point] = tensor.quantization.scale, tensor.quantization.zeroPoint
+        steps = schema.QuantizationParametersT(scale=[scale], zeroPoint=[zero_point + 128])
+        graph.tensors.append(schema.TensorT(shape=tensor.shape, type=schema.TensorType.UINT8, name=tensor.name, quantization=steps))
+        tensor.name += b"_int8"
+        return len(graph.tensors) - 1
+
+    def requantize(source: int, target: int) -> schema.OperatorT:
+        options = {"builtinOptionsType": schema.BuiltinOptions.QuantizeOptions, "builtinOptions": schema.QuantizeOptionsT()}
+        return schema.OperatorT(opcodeIndex=len(model.operatorCodes) - 1, inputs=[source], outputs=[target], **options)
+
+    [first], [last] = graph.inputs, graph.outputs
+    pixels, scores = unsigned(first), unsigned(last)
+    graph.operators = [requantize(pixels, first), *graph.operators, requantize(last, scores)]
+    graph.inputs, graph.outputs = [pixels], [scores]
+    for signature in model.signatureDefs or []:
+        signature.inputs[0].tensorIndex, signature.outputs[0].tensorIndex = pixels, scores
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def onnx_int8(fp32: bytes, ranges: Ranges) -> bytes:
+    """QDQ with int8 weights per channel and uint8 activations; input, logits and softmax stay float32, the batch free.
+
+    Takes a file from `to_onnx`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, prepared = Path(folder) / "fp32.onnx", Path(folder) / "prepared.onnx"
+        source.write_bytes(fp32)
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        model = onnx.load(prepared)
+    values = (*model.graph.value_info, *model.graph.output)
+    floats = {value.name for value in values if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}  # not the shapes
+    nodes = [node for node in model.graph.node if node.output[0] in floats]
+    steps = [_Step(node.op_type.upper(), list(node.input), node.output[0], node.output[0].split("/")[0]) for node in nodes]
+    known = {name: (np.float32(low), np.float32(high)) for name, (low, high) in _tensor_ranges("pixels", steps, ranges).items()}
+    work = QDQQuantizer(
+        model,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,  # with int8, ONNX Runtime takes nearly twice as long on x86
+        tensors_range=TensorsData(CalibrationMethod.MinMax, known),
+        nodes_to_quantize=[],
+        nodes_to_exclude=[],
+        op_types_to_quantize=[operation for operation in QDQRegistry if operation != "Softmax"],
+        extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
+    )
+    work.quantize_model()
+    work.model.topological_sort()
+    quantised = work.model.model
+    del quantised.metadata_props[:], quantised.opset_import[1:]  # what quant_pre_process left, its unused domains too
+    onnx.checker.check_model(quantised, full_check=True)
+    result = bytes(quantised.SerializeToString(deterministic=True))
+    assert_quantised_onnx(result)
+    return result
+
+
+def assert_full_integer_tflite(model_file: bytes) -> None:
+    """Raises ValueError naming float tensors, a DEQUANTIZE, weights with one scale for all channels, input or output not uint8."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(model_file))
+    [graph] = model.subgraphs
+    tensors, kinds = graph.tensors, schema.TensorType
+    wrong = [f"float tensor {tensor.name.decode()!r}" for tensor in tensors if tensor.type in (kinds.FLOAT32, kinds.FLOAT16)]
+    wrong += [f"{tensors[i].name.decode()!r} is not uint8" for i in (*graph.inputs, *graph.outputs) if tensors[i].type != kinds.UINT8]
+    for operator in graph.operators:
+        operation, output = _operation(model, operator), tensors[operator.outputs[0]]
+        if operation == "DEQUANTIZE":
+            wrong.append(f"DEQUANTIZE makes {output.name.decode()!r}")
+        elif operation in _WEIGHT_AXIS:
+            steps = tensors[operator.inputs[1]].quantization
+            if steps is not None and steps.scale is not None and len(steps.scale) != output.shape[-1]:
+                wrong.append(f"the weights for {output.name.decode()!r} have one scale for {output.shape[-1]} channels")
+    if wrong:
+        raise ValueError(f"not an integer-only TFLite model: {'; '.join(wrong)}")
+
+
+def assert_quantised_onnx(model_file: bytes) -> None:
+    """Raises ValueError naming every convolution and matrix product with an input that is not quantised."""
+    graph = onnx.load_from_string(model_file).graph
+    made_by = {output: node.op_type for node in graph.node for output in node.output}
+    products = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    wrong = [f"{node.name!r} takes {name!r}" for node in products for name in node.input if made_by.get(name) != "DequantizeLinear"]
+    if wrong or not products:
+        raise ValueError(f"not a quantised ONNX model, float inputs: {'; '.join(wrong) or 'nothing to quantise'}")

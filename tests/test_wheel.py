@@ -1,0 +1,43 @@
+"""The wheel as a user gets it: small, and it classifies in a fresh environment without TensorFlow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from real import CHELSEA, ROOT
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(ROOT)], check=True)
+    [built] = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_is_small_and_holds_what_it_should(wheel: Path) -> None:
+    assert wheel.stat().st_size < 10_000_000
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"edgecat", "edgecat_export"}
+    for name in ("edgecat/models/catdog-int8.tflite", "edgecat/py.typed", "edgecat_export/checkpoints/mobilenet.keras"):
+        assert name in names
+    assert not [name for name in names if name.endswith((".jpg", ".png"))]
+
+
+def test_a_fresh_environment_classifies_without_tensorflow(wheel: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    programs = tmp_path / "venv" / "bin"
+    subprocess.run([str(programs / "pip"), "install", "--quiet", "--disable-pip-version-check", str(wheel)], check=True)
+    installed = subprocess.run([str(programs / "pip"), "list", "--format=freeze"], check=True, capture_output=True, text=True).stdout.lower()
+    assert "tensorflow" not in installed
+    assert "keras" not in installed
+    done = subprocess.run([str(programs / "edgecat"), "classify", str(CHELSEA)], check=True, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.split()[1] == "cat"
+    assert done.stderr == ""
+    missing = subprocess.run([str(programs / "edgecat"), "export", "mobilenet", "--int8"], check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert missing.returncode == 1
+    assert missing.stderr.splitlines()[-1] == "edgecat: exporting needs 'keras'; install it with: pip install 'edgecat[export]'"
