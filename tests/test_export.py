@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgecat_export.verify import Verification, made_inputs
+from edgecat_export.made_inputs import noise
+from edgecat_export.verify import Verification
 from real import CHELSEA, COFFEE, ROOT, Run
 
 from edgecat import Classifier, read_card
@@ -93,7 +94,7 @@ def test_the_int8_onnx_file_is_static_and_per_channel(exported: Path) -> None:
 
 
 def test_both_int8_formats_agree(exported: Path) -> None:
-    inputs = made_inputs(read_card(exported / "mobilenet-int8.tflite").input, 40, seed=3)
+    inputs = noise(read_card(exported / "mobilenet-int8.tflite").input, 40, seed=3)
     answers = []
     for kind in ("tflite", "onnx"):
         with Classifier(exported / f"mobilenet-int8.{kind}") as classifier:

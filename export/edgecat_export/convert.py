@@ -9,7 +9,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-ONNX_OPSET = 17  # what tf2onnx 1.17 knows best below its newest (18); every ONNX Runtime since 1.12 (2022) runs it
+ONNX_OPSET = 17  # one below the newest that tf2onnx 1.17 is tested with
 
 # Keras opens a layer's name scope twice, so that TensorFlow calls it NAME_1, which may be the name of another layer. With a
 # dot at the end of the name, NAME._1 is this layer only.

@@ -24,7 +24,7 @@ from edgecat.model_file import ModelCard, read_card, with_card
 from edgecat.photo import InputRecipe, Pixels
 from edgecat_export.dataset import FEW_PHOTOS, Dataset, choose_photos, find_dataset, normalise, pixel_batches
 from edgecat_export.names import Ranges
-from edgecat_export.verify import Verification, made_inputs, verify
+from edgecat_export.verify import Verification, verify
 
 _TOOLS = {"tflite": ("tensorflow-cpu", "tensorflow", "ai-edge-quantizer"), "onnx": ("tf2onnx", "onnx", "onnxruntime")}
 
@@ -42,7 +42,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class _Job:
-    """What the child does. Arrays travel as files in `folder`: inputs.npy, and with photos targets.npy and calibration.npy."""
+    """What the child does. Photos travel as files in `folder`: inputs.npy and targets.npy to verify on, calibration.npy."""
 
     checkpoint: Path
     card: ModelCard
@@ -90,9 +90,7 @@ def export(
         else:
             if "int8" in precisions and not ranges:
                 raise ExportError(f"{checkpoint}: carries no calibration, which int8 needs; give a folder of training photos with --data")
-            inputs = made_inputs(card.input)
-            say(f"no --data: calibrated by the ranges in the checkpoint, verified on {len(inputs)} inputs made by edgecat")
-            np.save(folder / "inputs.npy", inputs)
+            say("no --data: calibrated by the ranges in the checkpoint, verified on inputs made by edgecat")
         verified = _in_child(_Job(checkpoint, dataclasses.replace(card, calibration=calibration), folder, tuple(files), ranges), say)
         return [
             _put_in_place(folder / f"{precision}.{kind}", path, verification, verification.shortfalls(precision, max_drop))
@@ -148,13 +146,20 @@ def _convert_and_verify(job: _Job, said: Any) -> list[Verification]:
     os.dup2(log, 2)
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the only backend that the TFLite converter takes
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from edgecat_export import checkpoint, convert, fold, metadata, quantise
+    import tensorflow as tf
 
+    from edgecat_export import checkpoint, convert, fold, metadata, quantise
+    from edgecat_export.made_inputs import made_inputs
+
+    tf.config.experimental.enable_op_determinism()  # the same checkpoint gives the same bytes
     said.put("loading the checkpoint")
     model, card = checkpoint.load(job.checkpoint)
     folded = fold.fold_batch_normalization(model)
-    inputs = np.load(job.folder / "inputs.npy")
-    targets = np.load(job.folder / "targets.npy") if (job.folder / "targets.npy").exists() else None
+    if (job.folder / "inputs.npy").exists():
+        inputs, targets = np.load(job.folder / "inputs.npy"), np.load(job.folder / "targets.npy")
+    else:
+        said.put("making inputs to verify on")
+        inputs, targets = made_inputs(model, card.input), None
     reference = np.concatenate([model.predict_on_batch(normalise(inputs[i : i + 32], card.input)) for i in range(0, len(inputs), 32)])
     ranges = job.ranges or {}
     if any(precision == "int8" for precision, _ in job.files) and not ranges:

@@ -13,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecat.classifier import Classifier
-from edgecat.photo import InputRecipe, Pixels
-
-MADE_INPUTS = 128
+from edgecat.photo import Pixels
 
 
 @dataclass(frozen=True)
@@ -27,10 +25,9 @@ class Limits:
     accuracy_lost: float  # points; on photos with labels only
 
 
-# On photos an int8 model may change its mind where the two best scores are close; the floor on made inputs is lower, since
-# noise excites a network beyond the ranges that photos do.
+# Where the two best scores are close, quantising may change which is best. Made inputs are all of that kind, so less is asked of them.
 LIMITS = {"fp32": Limits(0.999, 1e-4, 0.05), "fp16": Limits(0.995, 5e-3, 0.1), "int8": Limits(0.98, 3e-2, 0.5)}
-LIMITS_ON_MADE_INPUTS = {"fp32": Limits(0.99, 1e-4, 0.0), "fp16": Limits(0.98, 5e-3, 0.0), "int8": Limits(0.90, 5e-2, 0.0)}
+LIMITS_ON_MADE_INPUTS = {"fp32": Limits(0.97, 1e-4, 0.0), "fp16": Limits(0.95, 5e-3, 0.0), "int8": Limits(0.85, 5e-2, 0.0)}
 
 
 @dataclass(frozen=True)
@@ -83,23 +80,3 @@ def verify(file: Path, pixels: Pixels, reference: npt.NDArray[np.float32], targe
         None if targets is None else float((best == targets).mean()),
         None if targets is None else float((keras_best == targets).mean()),
     )
-
-
-def made_inputs(recipe: InputRecipe, count: int = MADE_INPUTS, seed: int = 0) -> Pixels:
-    """Pictures (count, height, width, 3) with the statistics of photos, for where there are none.
-
-    Noise whose amplitude falls as 1/frequency (Field 1987), as in photos, with colours that mostly go together.
-    """
-    rng = np.random.default_rng(seed)
-    height, width = recipe.height, recipe.width
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
-    frequency[0, 0] = np.inf  # no mean
-    pictures = np.empty((count, height, width, 3), np.uint8)
-    for picture in pictures:
-        steepness = rng.uniform(0.8, 1.6)
-        phases = np.exp(2j * np.pi * rng.random((4, *frequency.shape)))
-        planes = np.fft.irfft2(phases / frequency**steepness, s=(height, width))
-        planes /= planes.std(axis=(1, 2), keepdims=True)
-        colour = planes[0] + rng.uniform(0.1, 0.6) * planes[1:]  # (3, height, width)
-        picture[:] = np.clip(rng.uniform(80, 170) + rng.uniform(20, 70) * colour, 0, 255).astype(np.uint8).transpose(1, 2, 0)
-    return pictures

@@ -1,0 +1,57 @@
+"""Inputs to verify on where there are no photos: noise like photos, pushed to where the model sees every one of its labels.
+
+To a classifier of cats and dogs, plain noise shows neither, and a file that always answers `neither` would agree on all of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgecat.photo import InputRecipe, Pixels
+from edgecat_export.dataset import normalise
+
+if TYPE_CHECKING:
+    import keras
+
+STEPS = 8
+STEP = 4.0  # standard deviation of one step's change, in pixel values
+
+
+def made_inputs(model: keras.Model, recipe: InputRecipe) -> Pixels:
+    """Pictures (count, height, width, 3), each made by climbing the model's score of one label; needs the TensorFlow backend."""
+    import tensorflow as tf
+
+    pictures = noise(recipe)
+    labels = model.output_shape[-1]
+    wanted = tf.one_hot(np.arange(len(pictures)) % labels, labels)
+    values = tf.constant(normalise(pictures, recipe))
+    least, most = (0 - recipe.mean) / recipe.std, (255 - recipe.mean) / recipe.std
+    for _ in range(STEPS):
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            scores = model(values, training=False)
+            likelihood = tf.reduce_sum(wanted * tf.math.log(scores + 1e-7))
+        uphill = tf.nn.avg_pool2d(tape.gradient(likelihood, values), 5, 1, "SAME")  # smooth: shapes, not single pixels
+        uphill /= tf.math.reduce_std(uphill, axis=(1, 2, 3), keepdims=True) + 1e-12
+        values = tf.clip_by_value(values + STEP / recipe.std * uphill, least, most)
+    made: Pixels = np.clip(np.rint(values.numpy() * recipe.std + recipe.mean), 0, 255).astype(np.uint8)
+    return made
+
+
+def noise(recipe: InputRecipe, count: int = 48, seed: int = 0) -> Pixels:
+    """Pictures (count, height, width, 3) with the statistics of photos: amplitude falls as 1/frequency (Field 1987), colours go together."""
+    rng = np.random.default_rng(seed)
+    height, width = recipe.height, recipe.width
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
+    frequency[0, 0] = np.inf  # no mean
+    pictures = np.empty((count, height, width, 3), np.uint8)
+    for picture in pictures:
+        steepness = rng.uniform(0.8, 1.6)
+        phases = np.exp(2j * np.pi * rng.random((4, *frequency.shape)))
+        planes = np.fft.irfft2(phases / frequency**steepness, s=(height, width))
+        planes /= planes.std(axis=(1, 2), keepdims=True)
+        colour = planes[0] + rng.uniform(0.1, 0.6) * planes[1:]  # (3, height, width)
+        picture[:] = np.clip(rng.uniform(80, 170) + rng.uniform(20, 70) * colour, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    return pictures

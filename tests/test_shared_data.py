@@ -1,0 +1,74 @@
+"""The accuracy that the README claims, on the test photos that are kept beside the project."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from real import ROOT
+
+from edgecat import Classifier
+from edgecat.evaluation import LabelledPhoto, find_labelled_photos
+from edgecat.photo import decode
+
+Answers = dict[Path, str]
+
+
+def answers(classifier: Classifier, photos: list[LabelledPhoto]) -> Answers:
+    paths = [photo.path for photo in photos]
+    return {path: result.label for path, result in zip(paths, classifier.classify_many(paths), strict=True)}
+
+
+def accuracy(given: Answers, photos: list[LabelledPhoto], label: str | None = None) -> float:
+    return float(np.mean([given[photo.path] == photo.label for photo in photos if label in (None, photo.label)]))
+
+
+def agreement(one: Answers, other: Answers) -> float:
+    return float(np.mean([one[path] == other[path] for path in one]))
+
+
+@pytest.fixture(scope="module")
+def pets(shared_data: Path) -> list[LabelledPhoto]:
+    return list(find_labelled_photos([str(shared_data / "test_set")]))
+
+
+@pytest.fixture(scope="module")
+def of_default(pets: list[LabelledPhoto]) -> Answers:
+    with Classifier(threads=1) as classifier:
+        return answers(classifier, pets)
+
+
+def test_accuracy_of_the_default_model(pets: list[LabelledPhoto], of_default: Answers) -> None:
+    assert len(pets) == 2000
+    assert accuracy(of_default, pets) >= 0.985
+    assert accuracy(of_default, pets, "cat") >= 0.98
+    assert accuracy(of_default, pets, "dog") >= 0.98
+
+
+def test_other_things_are_neither(shared_data: Path) -> None:
+    others = list(find_labelled_photos([f"neither={shared_data / 'neither' / 'test'}"]))
+    with Classifier(threads=1) as classifier:
+        assert accuracy(answers(classifier, others), others) >= 0.97
+
+
+def test_draft_and_full_decoding_give_the_same_label(shared_data: Path, pets: list[LabelledPhoto], of_default: Answers) -> None:
+    originals = list(find_labelled_photos([str(shared_data / "photos")]))
+    with Classifier(threads=1) as classifier:
+        by_draft = of_default | answers(classifier, originals)
+        in_full = {photo.path: classifier.classify(np.asarray(decode(photo.path))).label for photo in (*pets, *originals)}
+    assert agreement(by_draft, in_full) >= 0.998
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tf2onnx") is None, reason="needs edgecat[export]")
+def test_int8_keeps_the_accuracy_and_both_formats_agree(pets: list[LabelledPhoto], of_default: Answers, tmp_path: Path) -> None:
+    from edgecat_export.pipeline import export
+
+    export(ROOT / "export" / "edgecat_export" / "checkpoints" / "mobilenet_v2.keras", tmp_path, ["fp32", "int8"], ["tflite", "onnx"])
+    given = {}
+    for name in ("fp32.tflite", "int8.onnx"):
+        with Classifier(tmp_path / f"mobilenet_v2-{name}", threads=1) as classifier:
+            given[name] = answers(classifier, pets)
+    assert 100 * (accuracy(given["fp32.tflite"], pets) - accuracy(of_default, pets)) <= 0.3
+    assert agreement(of_default, given["int8.onnx"]) >= 0.99
