@@ -61,6 +61,8 @@ class InputRecipe:
 def read_pixels(photo: Photo, recipe: InputRecipe) -> Pixels:
     """Pixels of `photo` in the size of `recipe`. Raises PhotoError."""
     size = (recipe.width, recipe.height)
+    if isinstance(photo, np.ndarray) and photo.shape[1::-1] == size:
+        return _checked(photo)  # ready: an image in between would copy it twice
     return resize(decode(photo, at_least=size), size)
 
 
@@ -71,7 +73,7 @@ def decode(photo: Photo, at_least: tuple[int, int] | None = None) -> Image.Image
     that still has that many pixels: on a 12-megapixel photo an eighth of the work.
     """
     if isinstance(photo, np.ndarray):
-        return _from_array(photo)
+        return Image.fromarray(_checked(photo))
     if isinstance(photo, Image.Image) and not _unread(photo):
         return _to_upright_rgb(photo)  # already decoded by the caller
     name, source = _open(photo)
@@ -177,9 +179,9 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _from_array(pixels: npt.NDArray[Any]) -> Image.Image:
+def _checked(pixels: npt.NDArray[Any]) -> Pixels:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise PhotoError(f"array: shape {pixels.shape} of {pixels.dtype}, expected (height, width, 3) of uint8, RGB")
     if min(pixels.shape[:2]) < MIN_SIDE:
         raise PhotoError(f"array: {pixels.shape[1]} x {pixels.shape[0]} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}")
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    return np.ascontiguousarray(pixels)

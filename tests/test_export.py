@@ -136,6 +136,7 @@ def broken_checkpoint(path: Path) -> None:
     checkpoint.save(model, dataclasses.replace(card, calibration={**card.calibration, "ranges": ranges}), path)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
 def test_a_file_that_falls_short_is_not_written(edgecat: Run, tmp_path: Path, exported: Path) -> None:
     broken_checkpoint(tmp_path / "broken.keras")
     earlier = tmp_path / "mobilenet-int8.tflite"
@@ -172,6 +173,7 @@ def test_misuse_of_export(edgecat: Run, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "exists and was not made by 'edgecat export'; give --force" in done.stderr
     assert (tmp_path / "mobilenet-int8.tflite").read_text() == "somebody's own"
+    (tmp_path / "mobilenet-int8.tflite").unlink()
     done = edgecat("export", "mobilenet", "--data", "nowhere")
     assert (done.returncode, done.stderr) == (1, "edgecat: nowhere: no such folder; expected a folder of photos\n")
     assert edgecat("export", "mobilenet", "--format", "coreml").returncode == 2

