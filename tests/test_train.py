@@ -216,6 +216,9 @@ def test_misuse_of_train(edgecat: Run, photos: Path, tmp_path: Path) -> None:
     done = edgecat("train", "mobilenet", photos, "--weights", "text.h5", "--out", "other")
     assert done.returncode == 1
     assert "text.h5: not weights of this architecture" in done.stderr
+    done = edgecat("train", "mobilenet", "nowhere", "--weights", "none", "--out", "third")
+    assert (done.returncode, done.stderr) == (1, "edgecat: nowhere: no such folder; expected a folder of photos\n")
+    assert not (tmp_path / "third").exists()
     done = edgecat("train", "--resume", "nowhere")
     assert (done.returncode, done.stderr) == (1, "edgecat: nowhere: no run to resume; expected a folder that 'edgecat train' has written\n")
     assert edgecat("train").returncode == 2

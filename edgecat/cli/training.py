@@ -51,7 +51,7 @@ def train(
             checkpoint = training.resume(folder, progress)
         else:
             folder = out or Path("runs") / architecture
-            if (folder / "training.json").exists():
+            if (folder / "model.keras").exists():
                 raise EdgecatError(f"{folder}: holds a run already; go on with 'edgecat train --resume {folder}', or give another --out")
             from edgecat_export.architectures import find_architecture
 

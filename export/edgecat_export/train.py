@@ -136,6 +136,7 @@ class _ShowSteps(keras.callbacks.Callback):  # type: ignore[misc]
 def start(folder: Path, training: Training, progress: Progress) -> Path:
     """Train from the beginning; returns the checkpoint's path. Raises EdgecatError."""
     find_architecture(training.architecture)
+    find_dataset(training.data, training.exclude)  # a wrong folder is said before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(folder)
     run.write("training.json", json.dumps({"training": dataclasses.asdict(training)}, indent=1))
