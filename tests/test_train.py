@@ -18,7 +18,7 @@ from edgecat_export.dataset import augment, balanced_order, choose_photos, find_
 from PIL import Image
 from real import CHELSEA, COFFEE, Run
 
-from edgecat import DataError, InputRecipe, read_card, read_pixels
+from edgecat import DataError, InputRecipe, ModelError, read_card, read_pixels
 
 needs_keras = pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="needs edgecat[export]")
 SMALL = ("--weights", "none", "--size", 64, "--alpha", 0.25, "--batch", 4, "--validation", 0.2)
@@ -110,6 +110,63 @@ def test_augmentation_is_seeded_and_keeps_the_size() -> None:
     assert one.shape == (48, 64, 3)
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
+
+
+@needs_keras
+def test_mixup_blends_photos_and_their_targets_alike(photos: Path) -> None:
+    from edgecat_export.train import AugmentedPhotos, Training
+
+    training = Training("mobilenet", (str(photos),), None, 0.25, 64, 1, batch=8)
+    dataset = find_dataset([str(photos)])
+    (inputs, targets), (mixed, blended) = (AugmentedPhotos(dataset, training, 1, mixup)[1] for mixup in (0, 0.4))
+    assert np.allclose(blended.sum(axis=1), 1)
+    row = next(i for i in range(8) if targets[i].argmax() != targets[::-1][i].argmax())
+    share = blended[row, targets[row].argmax()]
+    assert 0 < share < 1
+    assert np.allclose(mixed, share * inputs + (1 - share) * inputs[::-1], atol=1e-5)
+
+
+@needs_keras
+def test_fine_tuning_the_last_blocks_leaves_the_others_alone() -> None:
+    from edgecat_export.architectures import build_classifier, freeze_all_but
+
+    for name, blocks, first, last in (("mobilenet_v2", 3, "block_15_expand", "block_14_project"), ("mobilenet", 2, "conv_dw_12", "conv_pw_11")):
+        model = build_classifier(name, 3, 64, 0.25 if name == "mobilenet" else 0.35, None)
+        freeze_all_but(model, blocks)
+        assert model.get_layer(first).trainable
+        assert not model.get_layer(last).trainable
+        freeze_all_but(model, 0)
+        assert [layer.name for layer in model.layers if layer.trainable and layer.weights] == ["scores"]
+    with pytest.raises(ModelError, match="--fine-tune 99: mobilenet has 13 blocks; expected that many at most"):
+        freeze_all_but(model, 99)
+
+
+@needs_keras
+def test_the_moving_average_is_kept_and_training_goes_on_from_the_last_step(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+    from edgecat_export import train
+
+    averaged: list[np.ndarray] = []
+    last: list[np.ndarray] = []
+    state: list[np.ndarray] = []
+
+    def save_state(run: train.Run, model: keras.Model) -> None:
+        last.extend(model.get_weights())
+        state.extend(variable.numpy() for variable in model.optimizer.variables)
+
+    monkeypatch.setattr(train, "_calibrate", lambda *_: None)
+    monkeypatch.setattr(train.Run, "save_state", save_state)
+    monkeypatch.setattr(train.checkpoint, "save", lambda model, card, path: averaged.extend(model.get_weights()))
+    asked = train.Training("mobilenet", (str(photos),), None, 0.25, 64, epochs=1, batch=2, validation=0.2)
+
+    class Silent:
+        def say(self, text: str) -> None: ...
+        def step(self, phase: str, done: int, total: int) -> None: ...
+
+    train.start(tmp_path / "run", asked, Silent())
+    kernel = max(range(len(last)), key=lambda i: last[i].size)
+    assert not np.array_equal(averaged[kernel], last[kernel])
+    assert any(np.array_equal(averaged[kernel], value) for value in state)  # the optimiser's average, not the last step
 
 
 def test_data_that_cannot_be_trained_on(photos: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +19,13 @@ class Architecture(NamedTuple):
     build: Callable[..., keras.Model]
     alpha: float  # width of the layers
     size: int  # pixels
+    block: str  # what the names of a block's layers have in common, and no other block's
 
 
 # MobileNet (Howard et al. 2017, arXiv 1704.04861) and MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381).
 ARCHITECTURES = {
-    "mobilenet": Architecture(keras.applications.MobileNet, alpha=0.5, size=160),
-    "mobilenet_v2": Architecture(keras.applications.MobileNetV2, alpha=1.0, size=192),
+    "mobilenet": Architecture(keras.applications.MobileNet, alpha=0.5, size=160, block=r"conv_[dp]w_(\d+)"),
+    "mobilenet_v2": Architecture(keras.applications.MobileNetV2, alpha=1.0, size=192, block=r"(block_\d+|Conv_1)"),
 }
 
 
@@ -54,6 +56,17 @@ def build_classifier(name: str, labels: int, size: int, alpha: float, weights: W
     features = keras.layers.Dropout(dropout, name="dropout")(base.output)
     scores = keras.layers.Dense(labels, activation="softmax", name="scores")(features)
     return keras.Model(base.input, scores, name=name)
+
+
+def freeze_all_but(model: keras.Model, blocks: int) -> None:
+    """Leave only the last `blocks` blocks of the network, and its head, to be trained. Raises ModelError."""
+    blocks_of = [match.group(1) if (match := re.match(find_architecture(model.name).block, layer.name)) else None for layer in model.layers]
+    names = list(dict.fromkeys(filter(None, blocks_of)))
+    if blocks > len(names):
+        raise ModelError(f"--fine-tune {blocks}: {model.name} has {len(names)} blocks; expected that many at most")
+    first = blocks_of.index(names[-blocks]) if blocks else model.layers.index(model.get_layer("dropout"))
+    for layer in model.layers[:first]:
+        layer.trainable = False
 
 
 def _load_weights(build: Callable[..., keras.Model], file: Path, shape: tuple[int, int, int], alpha: float) -> keras.Model:

@@ -22,12 +22,13 @@ from edgecat.errors import DataError, ModelError
 from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe
 from edgecat_export import checkpoint
-from edgecat_export.architectures import build_classifier, find_architecture
+from edgecat_export.architectures import build_classifier, find_architecture, freeze_all_but
 from edgecat_export.dataset import Dataset, augment, balanced_order, check_photos, choose_photos, find_dataset, normalise, pixel_batches, split
 from edgecat_export.fold import fold_batch_normalization, measure_ranges
 
 HEAD_EPOCHS = 40  # on features that were computed once: seconds
 LABEL_SMOOTHING = 0.05  # some labels are wrong
+AVERAGED = 0.5  # epochs: the reach of the moving average of the weights
 LICENCE = "Apache-2.0"
 
 
@@ -43,6 +44,8 @@ class Training:
     epochs: int
     batch: int = 32
     learning_rate: float = 3e-4
+    fine_tune: int | None = None  # the last blocks that are trained after the head; None: all layers
+    mixup: float = 0.2
     validation: float = 0.05  # share of each class
     seed: int = 1
     exclude: tuple[str, ...] = ()
@@ -100,12 +103,13 @@ class AugmentedPhotos(keras.utils.PyDataset):  # type: ignore[misc]
     """Batches of one epoch: ((batch, size, size, 3) float32, (batch, classes) float32).
 
     Every photo's variant follows from seed, epoch and place alone, so a resumed run sees what an
-    uninterrupted one would have seen.
+    uninterrupted one would have seen. `mixup` blends each photo, and its target, with another of the
+    batch by a share drawn from Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412); 0: not at all.
     """
 
-    def __init__(self, dataset: Dataset, training: Training, epoch: int) -> None:
+    def __init__(self, dataset: Dataset, training: Training, epoch: int, mixup: float) -> None:
         super().__init__(workers=os.cpu_count() or 1, max_queue_size=8)
-        self.dataset, self.training, self.epoch = dataset, training, epoch
+        self.dataset, self.training, self.epoch, self.mixup = dataset, training, epoch, mixup
         self.order = balanced_order(dataset, np.random.default_rng([training.seed, epoch]))
         self.targets = np.eye(len(dataset.labels), dtype=np.float32)[dataset.targets()]
 
@@ -118,7 +122,18 @@ class AugmentedPhotos(keras.utils.PyDataset):  # type: ignore[misc]
         pixels = [
             augment(self.dataset.photos[self.order[place]].path, recipe, np.random.default_rng([self.training.seed, self.epoch, place])) for place in places
         ]
-        return normalise(np.stack(pixels), recipe), self.targets[self.order[places.start : places.stop]]
+        inputs, targets = normalise(np.stack(pixels), recipe), self.targets[self.order[places.start : places.stop]]
+        if self.mixup:
+            share = np.float32(np.random.default_rng([self.training.seed, self.epoch, len(self.order) + index]).beta(self.mixup, self.mixup))
+            inputs, targets = share * inputs + (1 - share) * inputs[::-1], share * targets + (1 - share) * targets[::-1]
+        return inputs, targets
+
+
+class _KeepWeights(keras.callbacks.Callback):  # type: ignore[misc]
+    """The weights as the last step left them: after it, `fit` replaces them by their moving average."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.weights = self.model.get_weights()
 
 
 class _ShowSteps(keras.callbacks.Callback):  # type: ignore[misc]
@@ -173,36 +188,26 @@ def _train(run: Run, training: Training, progress: Progress) -> Path:
     run.write("training.json", json.dumps({"training": dataclasses.asdict(training), "data": data_record}, indent=1))
     run.write("labels.txt", "".join(f"{label}\n" for label in dataset.labels))
     record = {**data_record, "weights": Path(training.weights).name if training.weights else None}
-    record |= {key: getattr(training, key) for key in ("alpha", "epochs", "batch", "learning_rate", "seed", "exclude")}
+    record |= {key: getattr(training, key) for key in ("alpha", "epochs", "batch", "learning_rate", "fine_tune", "mixup", "seed", "exclude")}
     if training.weights and Path(training.weights).suffix == ".keras":
         record["started_from"] = read_card(Path(training.weights)).training
     card = ModelCard(training.architecture, training.architecture, dataset.labels, recipe, training=record, licence=LICENCE)
 
     validation = np.concatenate(list(pixel_batches([photo.path for photo in held_back.photos], recipe)))
-    steps = len(AugmentedPhotos(fitted, training, 0))
+    steps = len(AugmentedPhotos(fitted, training, 0, mixup=0))
     if len(run.history) >= training.epochs:
         progress.say("all epochs are done")
     elif run.history:
         progress.say(f"resuming after epoch {len(run.history)} of {training.epochs}")
         model = keras.models.load_model(run.folder / "last.keras")
     else:
-        keras.utils.set_random_seed(training.seed)
-        model = build_classifier(training.architecture, len(dataset.labels), training.size, training.alpha, training.weights)
-        if training.weights is not None and Path(training.weights).suffix == ".keras":
-            _start_from(Path(training.weights), model, dataset.labels)
-        elif training.weights is not None:
-            _fit_head(model, fitted, training, progress)
-        total = training.epochs * steps
-        warmup = max(1, min(200, total // 5))
-        schedule = keras.optimizers.schedules.CosineDecay(
-            training.learning_rate / 20, max(1, total - warmup), alpha=0.01, warmup_target=training.learning_rate, warmup_steps=warmup
-        )
-        model.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING), jit_compile=_jit())
+        model = _new_model(training, fitted, steps, progress)
     while len(run.history) < training.epochs:
         epoch = len(run.history)
         began = time.monotonic()
         show = _ShowSteps(progress, f"epoch {epoch + 1}/{training.epochs}", steps)
-        fit = model.fit(AugmentedPhotos(fitted, training, epoch + 1), shuffle=False, verbose=0, callbacks=[show])
+        keep = _KeepWeights()
+        fit = model.fit(AugmentedPhotos(fitted, training, epoch + 1, training.mixup), shuffle=False, verbose=0, callbacks=[show, keep])
         row = {"epoch": epoch + 1, "training_loss": float(fit.history["loss"][0]), **_validate(model, validation, held_back, recipe)}
         row["seconds"] = round(time.monotonic() - began, 1)
         if not math.isfinite(row["training_loss"]):
@@ -212,11 +217,33 @@ def _train(run: Run, training: Training, progress: Progress) -> Path:
         if row["validation_loss"] < best:
             checkpoint.save(model, dataclasses.replace(card, evaluation={"data": "validation part of the training photos", **row}), run.folder / "model.keras")
         _write_history(run)
+        model.set_weights(keep.weights)
         run.save_state(model)
         progress.say("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
     _calibrate(run.folder / "model.keras", fitted, training.seed, progress)
     (run.folder / "last.keras").unlink(missing_ok=True)  # six times the checkpoint's size, and of no more use
     return run.folder / "model.keras"
+
+
+def _new_model(training: Training, fitted: Dataset, steps: int, progress: Progress) -> keras.Model:
+    """Compiled for `training.epochs` of `steps` batches each; its head is trained already where the rest is."""
+    keras.utils.set_random_seed(training.seed)
+    model = build_classifier(training.architecture, len(fitted.labels), training.size, training.alpha, training.weights)
+    if training.weights is not None and Path(training.weights).suffix == ".keras":
+        _start_from(Path(training.weights), model, fitted.labels)
+    elif training.weights is not None:
+        _fit_head(model, fitted, training, progress)
+    if training.fine_tune is not None:
+        freeze_all_but(model, training.fine_tune)
+    total = training.epochs * steps
+    warmup = max(1, min(200, total // 5))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        training.learning_rate / 20, max(1, total - warmup), alpha=0.01, warmup_target=training.learning_rate, warmup_steps=warmup
+    )
+    # What is validated and kept is the moving average of the weights over about the last half of an epoch: less noise, a flatter minimum.
+    optimizer = keras.optimizers.Adam(schedule, clipnorm=1.0, use_ema=True, ema_momentum=1 - 1 / max(1.0, AVERAGED * steps))
+    model.compile(optimizer, keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING), jit_compile=_jit())
+    return model
 
 
 def _start_from(path: Path, model: keras.Model, labels: tuple[str, ...]) -> None:
@@ -248,7 +275,7 @@ def _jit() -> bool | str:
 
 def _fit_head(model: keras.Model, dataset: Dataset, training: Training, progress: Progress) -> None:
     """Train the last layer alone on features of one augmented epoch, so that fine-tuning does not start by tearing the rest."""
-    photos = AugmentedPhotos(dataset, training, 0)
+    photos = AugmentedPhotos(dataset, training, 0, mixup=0)
     base = keras.Model(model.input, model.get_layer("dropout").input)
     show = _ShowSteps(progress, "features for the head", len(photos))
     features = base.predict(photos, verbose=0, callbacks=[show])  # (photos, channels)
