@@ -144,7 +144,7 @@ def test_fine_tuning_the_last_blocks_leaves_the_others_alone() -> None:
 @needs_keras
 def test_the_moving_average_is_kept_and_training_goes_on_from_the_last_step(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import keras
-    from edgecat_export import train
+    from edgecat_export import checkpoint, train
 
     averaged: list[np.ndarray] = []
     last: list[np.ndarray] = []
@@ -156,7 +156,7 @@ def test_the_moving_average_is_kept_and_training_goes_on_from_the_last_step(phot
 
     monkeypatch.setattr(train, "_calibrate", lambda *_: None)
     monkeypatch.setattr(train.Run, "save_state", save_state)
-    monkeypatch.setattr(train.checkpoint, "save", lambda model, card, path: averaged.extend(model.get_weights()))
+    monkeypatch.setattr(checkpoint, "save", lambda model, card, path: averaged.extend(model.get_weights()))
     asked = train.Training("mobilenet", (str(photos),), None, 0.25, 64, epochs=1, batch=2, validation=0.2)
 
     class Silent:
