@@ -1,6 +1,7 @@
 """Is there a cat or a dog in this photo? On hardware that costs little, without the cloud."""
 
 from edgecat.classifier import Classification, Classifier, Score, classify
+from edgecat.description import Description
 from edgecat.errors import DataError, EdgecatError, EngineError, ExportError, ModelError, PhotoError
 from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe, read_pixels
@@ -9,6 +10,7 @@ __all__ = [
     "Classification",
     "Classifier",
     "DataError",
+    "Description",
     "EdgecatError",
     "EngineError",
     "ExportError",

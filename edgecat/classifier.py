@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import deque
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edgecat import engines
+from edgecat.description import Description
 from edgecat.engines import Engine, Tensor
 from edgecat.errors import EngineError, ModelError, PhotoError
-from edgecat.model_file import model_format, read_card
+from edgecat.model_file import ModelCard, find_card, model_format
 from edgecat.photo import Photo, Pixels, read_pixels
 
 if TYPE_CHECKING:
@@ -48,26 +50,42 @@ class Classifier:
     """An open model. Threads may share it: each call borrows an engine of its own.
 
     `threshold` is the score (0..1) below which the answer is "unsure"; `threads` is how many the
-    engine uses for one photo. Raises ModelError, EngineError.
+    engine uses for one photo; `description` tells what a model that edgecat did not make does not
+    say of itself. Raises ModelError, EngineError.
     """
 
-    def __init__(self, model: str | os.PathLike[str] | None = None, *, engine: str | None = None, threads: int | None = None, threshold: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        engine: str | None = None,
+        threads: int | None = None,
+        threshold: float = 0.0,
+        description: Description | None = None,
+    ) -> None:
         self.path = Path(model) if model is not None else DEFAULT_MODEL
         kind = model_format(self.path)
         if kind == "keras":
             raise ModelError(f"{self.path}: a Keras checkpoint; make a model file of it with: edgecat export {self.path} --int8")
-        self.card = read_card(self.path)
+        card = find_card(self.path)
+        if card is not None and description is not None:
+            raise ModelError(f"{self.path}: has a model card, which says all that is needed; leave the options away, or change it with 'edgecat label'")
         self.threshold = threshold
         self._engine_name = engines.choose_engine(kind, engine)
         self._threads = threads or engines.default_threads()
         first = self._open()
         self.engine = first.name
-        recipe = self.card.input
-        expected = ((1, recipe.height, recipe.width, 3), (1, len(self.card.labels)))
-        if (first.input.shape, first.output.shape) != expected:
+        if card is None:
+            from edgecat.foreign import describe
+
+            card = describe(self.path, first, description or Description()).card
+        self.card = card
+        recipe = card.input
+        expected = ((1, recipe.height, recipe.width, 3), (1, len(card.labels)))
+        if not _fits(first, *expected):
             raise ModelError(f"{self.path}: {first.input.shape} -> {first.output.shape}, but its card says {expected[0]} -> {expected[1]}; export it anew")
         self._table = engines.input_table(recipe, first.input)
-        self._output = first.output
+        self._input, self._output = first.input, first.output
         self._idle = deque([first])  # its append and pop are atomic
         self._closed = threading.Event()
 
@@ -105,7 +123,7 @@ class Classifier:
 
     def tensor(self, pixels: Pixels) -> Tensor:
         """What the engine reads: normalised, and quantised if the model is, by one table look-up."""
-        return pixels if self._table is None else self._table[pixels]
+        return engines.to_tensor(pixels, self._table, self._input)
 
     def run(self, tensor: Tensor) -> npt.NDArray[np.float32]:
         """Scores, (classes,) float32, in the order of the card's labels."""
@@ -116,9 +134,10 @@ class Classifier:
         except IndexError:  # every engine is at work in another thread
             engine = self._open()
         try:
-            return engines.dequantise(engine.run(tensor), self._output)
+            outputs = engines.dequantise(engine.run(tensor), self._output)
         finally:
             self._idle.append(engine)
+        return _probabilities(outputs, self.card)
 
     def interpret(self, scores: npt.NDArray[np.float32]) -> Classification:
         """(classes,) scores -> labels, group and threshold."""
@@ -154,6 +173,28 @@ class Classifier:
             on_error(photo, error)
         else:
             yield result
+
+
+def _fits(engine: Engine, photo: tuple[int, ...], scores: tuple[int, ...]) -> bool:
+    """Whether an engine reads and gives these shapes; one output does for two labels."""
+    read, said = engine.input.photo_shape, math.prod(engine.output.shape)
+    return (
+        len(read) == len(photo)
+        and all(n in (0, wanted) for n, wanted in zip(read, photo, strict=True))
+        and (said in (0, scores[1]) or (said, scores[1]) == (1, 2))
+    )
+
+
+def _probabilities(outputs: npt.NDArray[np.float32], card: ModelCard) -> npt.NDArray[np.float32]:
+    """A score for each label, of what the model gives; a single output is the second label's."""
+    logits = card.scores == "logits"
+    if len(outputs) == 1:
+        outputs = np.concatenate([np.zeros(1, np.float32) if logits else 1 - outputs, outputs])
+    if not logits:
+        return outputs
+    powers = np.exp(outputs - outputs.max())
+    scores: npt.NDArray[np.float32] = powers / powers.sum()
+    return scores
 
 
 _default: list[Classifier] = []

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgecat.errors import ModelError
 from edgecat.photo import InputRecipe
@@ -21,6 +21,7 @@ FORMAT_VERSION = 1
 ZIP_NAME = "edgecat.json"
 LABELS_NAME = "labels.txt"
 ONNX_KEY = "edgecat"
+_MAX_UNPACKED = 256_000_000  # bytes; a zip that unpacks to more is an attack
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,19 @@ class ModelCard:
     licence: str = ""
     sha256: str = ""  # of the file's bytes without the card
     format_version: int = FORMAT_VERSION
+    scores: Literal["probabilities", "logits"] = "probabilities"  # what the outputs are; a softmax makes probabilities of logits
+
+    def __post_init__(self) -> None:
+        if self.scores not in ("probabilities", "logits"):
+            raise ValueError(f"scores '{self.scores}', expected probabilities or logits")
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1)
+        record = dataclasses.asdict(self)
+        if self.scores == "probabilities":  # left out, as the crop below, where it says what a reader takes for granted
+            del record["scores"]
+        if self.input.crop == 1:
+            del record["input"]["crop"]
+        return json.dumps(record, ensure_ascii=False, indent=1)
 
     @staticmethod
     def from_json(text: str | bytes, source: str) -> ModelCard:
@@ -52,7 +63,8 @@ class ModelCard:
             record = json.loads(text)
             known = {known.name for known in dataclasses.fields(ModelCard)}
             record = {key: value for key, value in record.items() if key in known}
-            return ModelCard(**{**record, "labels": tuple(record["labels"]), "input": InputRecipe(**record["input"])})
+            recipe: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record["input"].items()}
+            return ModelCard(**{**record, "labels": tuple(record["labels"]), "input": InputRecipe(**recipe)})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError(f"{source}: its model card cannot be read ({error!r}); export the model anew") from None
 
@@ -75,38 +87,58 @@ def model_format(path: Path) -> str:
 
 def read_card(path: Path) -> ModelCard:
     """The card inside a model file or checkpoint, checked against the file's bytes. Raises ModelError."""
+    card = find_card(path)
+    if card is None:
+        maker = "train" if model_format(path) == "keras" else "export"
+        raise ModelError(f"{path}: no labels inside; the file is cut short or was not made by 'edgecat {maker}'")
+    return card
+
+
+def find_card(path: Path) -> ModelCard | None:
+    """As `read_card`, but None where there is no card, as in files that edgecat did not make."""
     import hashlib
-    import zipfile
 
     kind = model_format(path)
-    content = path.read_bytes()
-    try:
-        if kind == "onnx":
-            own_bytes, text = _split_onnx(content)
-        else:
-            own_bytes, text = _split_zip(content)
-    except (KeyError, IndexError, zipfile.BadZipFile):
-        maker = "train" if kind == "keras" else "export"
-        raise ModelError(f"{path}: no labels inside; the file is cut short or was not made by 'edgecat {maker}'") from None
+    own_bytes, text = _split(path.read_bytes(), kind)
+    if text is None:
+        return None
     card = ModelCard.from_json(text, str(path))
     if card.sha256 and kind != "keras" and hashlib.sha256(own_bytes).hexdigest() != card.sha256:
         raise ModelError(f"{path}: damaged, its bytes are not those that were exported; copy or export it anew")
     return card
 
 
-def with_card(model: bytes, card: ModelCard) -> bytes:
-    """A .tflite or .onnx model's bytes with the card put in, its digest filled."""
+def with_card(model: bytes, card: ModelCard, labels_name: str | None = LABELS_NAME) -> bytes:
+    """A .tflite or .onnx model's bytes with the card put in, its digest filled; an earlier card makes way.
+
+    What else the zip at the end of a .tflite holds stays; the labels are written as its file `labels_name`, unless that is None.
+    """
     import hashlib
     import zipfile
 
-    card = dataclasses.replace(card, sha256=hashlib.sha256(model).hexdigest())
-    if model[4:8] != b"TFL3":
-        return model + _onnx_entry(ONNX_KEY, card.to_json())
+    kind = "tflite" if model[4:8] == b"TFL3" else "onnx"
+    own_bytes, _ = _split(model, kind)
+    card = dataclasses.replace(card, sha256=hashlib.sha256(own_bytes).hexdigest())
+    if kind == "onnx":
+        return own_bytes + _onnx_entry(ONNX_KEY, card.to_json())
+    files = associated_files(model)
+    if labels_name is not None:
+        files[labels_name] = "".join(f"{label}\n" for label in card.labels).encode()
     end = io.BytesIO()
     with zipfile.ZipFile(end, "w") as archive:  # stored, not packed: the card is read at every start
-        for name, text in ((LABELS_NAME, "".join(f"{label}\n" for label in card.labels)), (ZIP_NAME, card.to_json())):
-            archive.writestr(zipfile.ZipInfo(name), text)  # ZipInfo's fixed date: the same model gives the same bytes
-    return model + end.getvalue()
+        for name, content in (files | {ZIP_NAME: card.to_json().encode()}).items():
+            archive.writestr(zipfile.ZipInfo(name), content)  # ZipInfo's fixed date: the same model gives the same bytes
+    return own_bytes + end.getvalue()
+
+
+def associated_files(model: bytes) -> dict[str, bytes]:
+    """What the zip at the end of a .tflite holds; nothing where there is no zip, or only a broken one."""
+    return _unzip(model)[1]
+
+
+def onnx_metadata(model: bytes) -> dict[str, str]:
+    """The `metadata_props` of an .onnx; those before the damage where the file is cut short."""
+    return {key: text for _, key, text in _onnx_properties(model)}
 
 
 def onnx_entries(entries: Mapping[str, str]) -> bytes:
@@ -114,22 +146,42 @@ def onnx_entries(entries: Mapping[str, str]) -> bytes:
     return b"".join(_onnx_entry(key, value) for key, value in entries.items())
 
 
-def _split_zip(content: bytes) -> tuple[bytes, bytes]:
+def _split(content: bytes, kind: str) -> tuple[bytes, bytes | None]:
+    """The bytes before what holds the card, and the card; None where there is none."""
+    if kind == "onnx":
+        start, text = next(((start, text.encode()) for start, key, text in _onnx_properties(content) if key == ONNX_KEY), (len(content), None))
+    else:
+        start, files = _unzip(content, only=ZIP_NAME)
+        text = files.get(ZIP_NAME)
+    return content[:start], text
+
+
+def _unzip(content: bytes, only: str | None = None) -> tuple[int, dict[str, bytes]]:
+    """Where the zip at the end begins, and what is in it, or `only` the file of that name."""
+    import struct
     import zipfile
+    import zlib
 
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        start = min(member.header_offset for member in archive.infolist())
-        return content[:start], archive.read(ZIP_NAME)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+            wanted = [member for member in members if only in (None, member.filename)]
+            if sum(member.file_size for member in wanted) > _MAX_UNPACKED:
+                raise zipfile.BadZipFile
+            return min(member.header_offset for member in members), {member.filename: archive.read(member) for member in wanted}
+    except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, IndexError, RuntimeError):  # what a broken zip raises
+        return len(content), {}
 
 
-def _split_onnx(content: bytes) -> tuple[bytes, bytes]:
-    """The bytes before the card's entry, and the card."""
-    for start, number, value in _protobuf_fields(content):
-        if number == _METADATA_PROPS:
-            entry = {key: text for _, key, text in _protobuf_fields(value)}
-            if entry.get(1) == ONNX_KEY.encode():
-                return content[:start], entry[2]
-    raise KeyError(ONNX_KEY)
+def _onnx_properties(content: bytes) -> Iterator[tuple[int, str, str]]:
+    """(start, key, value) of each entry of `metadata_props`."""
+    try:
+        for start, number, value in _protobuf_fields(content):
+            if number == _METADATA_PROPS:
+                entry = {part: text.decode() for _, part, text in _protobuf_fields(value)}
+                yield start, entry.get(1, ""), entry.get(2, "")
+    except (KeyError, IndexError, UnicodeDecodeError):  # cut short
+        return
 
 
 # The little of the protobuf wire format that metadata_props needs, so that reading a card loads no library.
@@ -157,13 +209,14 @@ def _protobuf_fields(content: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 def _read_varint(content: bytes, place: int) -> tuple[int, int]:
     value = shift = 0
-    while True:
+    while shift < 64:
         byte = content[place]
         place += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, place
         shift += 7
+    raise IndexError(place)
 
 
 def _onnx_entry(key: str, value: str) -> bytes:

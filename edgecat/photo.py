@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # it alone takes longer to import than all of edgecat
     import numpy.typing as npt
 
 Pixels: TypeAlias = "npt.NDArray[np.uint8]"  # (height, width, 3) RGB, upright
+Channels: TypeAlias = "float | tuple[float, float, float]"  # one value for all of RGB, or one for each
 Photo: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Pixels"
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -47,23 +48,49 @@ class InputRecipe:
 
     `resize` "squash" scales the whole photo to `height` x `width` and lets the shape go, so that
     nothing at the edges is lost; it is what MediaPipe's ImageClassifier does by default.
-    The model reads `(pixel - mean) / std`, pixel in 0..255. With mean and std 128 an int8 input
-    holds every pixel value exactly.
+    "crop" scales the shorter side to the size divided by `crop`, keeps the shape, and takes the middle;
+    it is what torchvision, timm (whose crop_pct is `crop`) and Ultralytics (1.0) do.
+    The model reads `(pixel - mean) / std`, pixel in 0..255, one value for all of RGB or one for each. With
+    mean and std 128 an int8 input holds every pixel value exactly. Raises ValueError.
     """
 
     height: int  # pixels
     width: int  # pixels
-    resize: Literal["squash"] = "squash"
-    mean: float = 128.0
-    std: float = 128.0
+    resize: Literal["squash", "crop"] = "squash"
+    mean: Channels = 128.0
+    std: Channels = 128.0
+    crop: float = 1.0  # share of the scaled shorter side that is kept, above 0
+
+    def __post_init__(self) -> None:
+        if self.resize not in ("squash", "crop"):
+            raise ValueError(f"resize '{self.resize}', expected squash or crop")
+        if not (self.height >= 1 and self.width >= 1 and 0.1 <= self.crop <= 1):
+            raise ValueError(f"{self.height} x {self.width} pixels, crop {self.crop}, expected a size of at least 1 x 1 and a crop of 0.1 to 1")
+        if self.resize == "squash" and self.crop != 1:
+            raise ValueError(f"crop {self.crop} with resize 'squash', expected 1")
+        for name, values in (("mean", np.asarray(self.mean, np.float64)), ("std", np.asarray(self.std, np.float64))):
+            if values.shape not in ((), (3,)) or not np.isfinite(values).all() or (name == "std" and (values <= 0).any()):
+                raise ValueError(f"{name} {getattr(self, name)}, expected one number or three" + (" above 0" if name == "std" else ""))
+
+    @property
+    def scaled(self) -> tuple[int, int]:
+        """(width, height) that the photo is scaled to, at least; what lies beyond the model's size is cropped off."""
+        return int(self.width / self.crop), int(self.height / self.crop)
+
+    def normalise(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """What the model reads for `pixels`, whose last axis is RGB if mean or std are three."""
+        mean, std = (np.asarray(values, np.float32) for values in (self.mean, self.std))
+        normalised: npt.NDArray[np.float32] = (pixels.astype(np.float32) - mean) / std
+        return normalised
 
 
 def read_pixels(photo: Photo, recipe: InputRecipe) -> Pixels:
     """Pixels of `photo` in the size of `recipe`. Raises PhotoError."""
     size = (recipe.width, recipe.height)
-    if isinstance(photo, np.ndarray) and photo.shape[1::-1] == size:
+    if isinstance(photo, np.ndarray) and photo.shape[1::-1] == size == recipe.scaled:
         return _checked(photo)  # ready: an image in between would copy it twice
-    return resize(decode(photo, at_least=size), size)
+    image = decode(photo, at_least=recipe.scaled)
+    return resize(image, size, crop_box(image.size, recipe) if recipe.resize == "crop" else None)
 
 
 def decode(photo: Photo, at_least: tuple[int, int] | None = None) -> Image.Image:
@@ -88,11 +115,26 @@ def decode(photo: Photo, at_least: tuple[int, int] | None = None) -> Image.Image
         raise PhotoError(f"{name}: broken photo ({error}); open it elsewhere and save it anew") from error
 
 
-def resize(image: Image.Image, size: tuple[int, int]) -> Pixels:
-    """`image` squashed to `size` (width, height), antialiased."""
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+def resize(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None) -> Pixels:
+    """`image`, or the part of it in `box` (left, top, right, bottom), squashed to `size` (width, height), antialiased."""
+    if image.size != size or box not in (None, (0, 0, *size)):
+        image = image.resize(size, Image.Resampling.BILINEAR, box, reducing_gap=3.0)
     return np.asarray(image)
+
+
+def crop_box(photo: tuple[int, int], recipe: InputRecipe) -> tuple[float, float, float, float]:
+    """The part of a photo of this (width, height) that a recipe with `resize` "crop" keeps, as (left, top, right, bottom).
+
+    Rounded where torchvision's Resize and CenterCrop round, so that the model sees what it saw in training.
+    """
+    (width, height), (least_width, least_height) = photo, recipe.scaled
+    if least_width * height >= least_height * width:
+        scaled = (least_width, int(least_width * height / width))
+    else:
+        scaled = (int(least_height * width / height), least_height)
+    left, top = round((scaled[0] - recipe.width) / 2), round((scaled[1] - recipe.height) / 2)
+    across, down = width / scaled[0], height / scaled[1]
+    return left * across, top * down, (left + recipe.width) * across, (top + recipe.height) * down
 
 
 def find_photos(folder: Path, recursive: bool = False) -> list[Path]:

@@ -16,7 +16,17 @@ import edgecat
 RUNTIME = sorted((ROOT / "edgecat").rglob("*.py"))
 HOST = sorted((ROOT / "export" / "edgecat_export").rglob("*.py"))
 # A module may import those to its left, never one to its right.
-LAYERS = [["errors"], ["photo", "labels"], ["model_file", "engines"], ["classifier"], ["evaluation", "timing", "cloud_vision"], ["report"], ["cli"]]
+LAYERS = [
+    ["errors"],
+    ["photo", "labels"],
+    ["model_file", "engines"],
+    ["description"],
+    ["foreign"],
+    ["classifier"],
+    ["evaluation", "timing", "cloud_vision"],
+    ["report"],
+    ["cli"],
+]
 ENGINE_LIBRARIES = {"ai_edge_litert": "litert.py", "tflite_runtime": "tflite_runtime.py", "tensorflow": "tensorflow_lite.py", "onnxruntime": "onnx_runtime.py"}
 FOR_THE_HOST = {"keras", "tensorflow", "onnx", "tf2onnx", "h5py", "matplotlib", "ai_edge_quantizer", "flatbuffers"}
 

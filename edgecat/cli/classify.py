@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from edgecat.classifier import Classification, Classifier
+from edgecat.cli import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 from edgecat.errors import PhotoError
 from edgecat.photo import Photo, find_photos
@@ -37,6 +38,12 @@ def classify(
         str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.", show_default=False)
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine; else one a core, at most 4.", show_default=False)] = None,
+    labels: describing.Labels = None,
+    mean: describing.Mean = None,
+    std: describing.Std = None,
+    resize: describing.Resize = None,
+    size: describing.Size = None,
+    logits: describing.Logits = None,
 ) -> None:
     """Say what photos show: a cat, a dog, or neither.
 
@@ -51,6 +58,7 @@ def classify(
     """
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv, not both")
+    description = describing.described(labels, mean, std, resize, size, logits)
     failures = 0
 
     def fail(text: object) -> None:
@@ -63,7 +71,7 @@ def classify(
     names = _expand(photos, recursive, fail)
     if names:
         with quiet_libraries():
-            classifier = Classifier(model, engine=engine, threads=threads, threshold=threshold)
+            classifier = Classifier(model, engine=engine, threads=threads, threshold=threshold, description=description)
         with classifier:
             write = _as_json(top) if as_json else _as_csv(classifier.card.labels) if as_csv else _as_table(max(map(len, names)), top)
             waiting = deque(names)

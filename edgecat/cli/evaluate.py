@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgecat.classifier import Classifier
+from edgecat.cli import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 
 
@@ -23,6 +24,12 @@ def evaluate(
     engine: Annotated[
         str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.", show_default=False)
     ] = None,
+    labels: describing.Labels = None,
+    mean: describing.Mean = None,
+    std: describing.Std = None,
+    resize: describing.Resize = None,
+    size: describing.Size = None,
+    logits: describing.Logits = None,
 ) -> None:
     """Count how often a model is right on photos whose class is known.
 
@@ -32,9 +39,10 @@ def evaluate(
     """
     from edgecat import evaluation
 
+    description = describing.described(labels, mean, std, resize, size, logits)
     photos = list(evaluation.find_labelled_photos(data))
     with quiet_libraries():
-        classifier = Classifier(model, engine=engine, threads=1)
+        classifier = Classifier(model, engine=engine, threads=1, description=description)
     progress = ProgressLine()
     with classifier:
         result = evaluation.evaluate(classifier, photos, lambda done: progress.step("evaluating", done, len(photos)))

@@ -15,33 +15,44 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from edgecat.errors import EngineError
-from edgecat.photo import InputRecipe
+from edgecat.photo import InputRecipe, Pixels
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 Tensor: TypeAlias = "npt.NDArray[Any]"
+_RGB = np.arange(3)
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A model's input or output; a real value is `scale * (integer - zero_point)`, and scale 0 means float."""
+    """A model's input or output; a real value is `scale * (integer - zero_point)`, and scale 0 means the value itself."""
 
-    shape: tuple[int, ...]  # with the batch, 1
+    shape: tuple[int, ...]  # with the batch, 1; 0 where any length will do
     dtype: np.dtype[Any]
     scale: float = 0.0
     zero_point: int = 0
+
+    @property
+    def channels_first(self) -> bool:
+        """Whether an input is (1, 3, height, width), PyTorch's order, and not (1, height, width, 3)."""
+        return len(self.shape) == 4 and self.shape[1] == 3 and self.shape[3] != 3
+
+    @property
+    def photo_shape(self) -> tuple[int, ...]:
+        """An input's shape as (1, height, width, 3), whichever its order."""
+        return tuple(self.shape[axis] for axis in (0, 2, 3, 1)) if self.channels_first else self.shape
 
 
 class Engine(Protocol):
     """An open model. Not for use by two threads at once: Classifier sees to it."""
 
     name: str  # library and version
-    input: TensorSpec  # (1, height, width, 3)
-    output: TensorSpec  # (1, classes)
+    input: TensorSpec  # (1, height, width, 3) or (1, 3, height, width)
+    output: TensorSpec  # (1, classes), or with more ones between
 
     def run(self, tensor: Tensor) -> Tensor:
-        """(height, width, 3) in the input's dtype -> (classes,) as the model gives it."""
+        """(height, width, 3) or (3, height, width) in the input's dtype -> (classes,) as the model gives it."""
         ...
 
     def close(self) -> None: ...
@@ -98,15 +109,28 @@ def default_threads() -> int:
 def input_table(recipe: InputRecipe, spec: TensorSpec) -> Tensor | None:
     """What the model reads for each pixel value 0..255: normalised and, for integer inputs, quantised.
 
-    (256,) in the input's dtype; None where that is the pixel value itself.
+    In the input's dtype, (256,), or (256, 3) where the recipe differs between R, G and B; None where it is the pixel value itself.
     """
-    values = (np.arange(256, dtype=np.float32) - np.float32(recipe.mean)) / np.float32(recipe.std)
-    if not spec.scale:
+    alike = not isinstance(recipe.mean, tuple) and not isinstance(recipe.std, tuple)
+    pixels = np.arange(256) if alike else np.arange(256)[:, np.newaxis].repeat(3, axis=1)
+    values = recipe.normalise(pixels)
+    if spec.dtype.kind == "f":
         return values.astype(spec.dtype)
     limits = np.iinfo(spec.dtype)
     # Rounded and clipped: a bare astype truncates and wraps, which puts half of all values one step off.
-    table = np.clip(np.rint(values / np.float32(spec.scale)) + spec.zero_point, limits.min, limits.max).astype(spec.dtype)
-    return None if np.array_equal(table, np.arange(256)) else table
+    table = np.clip(np.rint(values / np.float32(spec.scale or 1)) + spec.zero_point, limits.min, limits.max).astype(spec.dtype)
+    return None if np.array_equal(table, pixels) else table
+
+
+def to_tensor(pixels: Pixels, table: Tensor | None, spec: TensorSpec) -> Tensor:
+    """What the engine reads for (height, width, 3) pixels, by one look-up in the table that `input_table` made."""
+    if table is None:
+        tensor: Tensor = pixels
+    elif table.ndim == 1:
+        tensor = table[pixels]
+    else:
+        tensor = table[pixels, _RGB]
+    return tensor.transpose(2, 0, 1) if spec.channels_first else tensor
 
 
 def dequantise(tensor: Tensor, spec: TensorSpec) -> npt.NDArray[np.float32]:

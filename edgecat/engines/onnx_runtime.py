@@ -10,11 +10,12 @@ import onnxruntime
 from edgecat.engines import Tensor, TensorSpec
 from edgecat.errors import EngineError
 
-_DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+_EXPECTED = "one input of float32, float16 or uint8 and one output of float32 or float16"
 
 
 class ONNXEngine:
-    """An .onnx model on the CPU, channels last."""
+    """An .onnx model on the CPU."""
 
     def __init__(self, path: Path, threads: int) -> None:
         self.name = f"ONNX Runtime {onnxruntime.__version__}"
@@ -25,23 +26,27 @@ class ONNXEngine:
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors share no other parent
-            raise EngineError(f"{path}: {self.name} cannot open this model ({str(error).strip().splitlines()[0]}); export it anew") from error
+            raise EngineError(f"{path}: {self.name} cannot open this model ({str(error).strip().splitlines()[0]}); copy or export it anew") from error
         inputs, outputs = session.get_inputs(), session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type not in _DTYPES:
-            raise EngineError(f"{path}: {len(inputs)} inputs and {len(outputs)} outputs; expected an image classifier with one float32 or uint8 input")
-        self.input, self.output = (
-            TensorSpec(tuple(n if isinstance(n, int) else 1 for n in value.shape), np.dtype(_DTYPES.get(value.type, np.float32)))
-            for value in (inputs[0], outputs[0])
-        )
+        kinds = [value.type for value in (*inputs, *outputs)]
+        if len(inputs) != 1 or len(outputs) != 1 or not set(kinds) <= set(_DTYPES):
+            raise EngineError(f"{path}: {len(inputs)} inputs and {len(outputs)} outputs ({', '.join(kinds)}); expected an image classifier, {_EXPECTED}")
+        self.input, self.output = (TensorSpec(_shape(value.shape), np.dtype(_DTYPES[value.type])) for value in (inputs[0], outputs[0]))
         self._session = session
         self._input_name = inputs[0].name
 
     def run(self, tensor: Tensor) -> Tensor:
-        scores: Tensor = self._session.run(None, {self._input_name: tensor[np.newaxis]})[0][0]
+        scores: Tensor = self._session.run(None, {self._input_name: tensor[np.newaxis]})[0].reshape(-1)
         return scores
 
     def close(self) -> None:
         self._session = None
+
+
+def _shape(dimensions: list[int | str | None]) -> tuple[int, ...]:
+    """With 1 for a free batch, 3 for what is named as the channels, and 0 for other free dimensions."""
+    named = (3 if isinstance(n, str) and "channel" in n else n if isinstance(n, int) else 0 for n in dimensions[1:])
+    return (dimensions[0] if isinstance(dimensions[0], int) else 1, *named) if dimensions else (0,)
 
 
 def open_model(path: Path, threads: int) -> ONNXEngine:

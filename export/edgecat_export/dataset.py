@@ -133,7 +133,7 @@ def pixel_batches(photos: Sequence[Path], recipe: InputRecipe, size: int = 32) -
 
 def normalise(pixels: npt.NDArray[np.uint8], recipe: InputRecipe) -> npt.NDArray[np.float32]:
     """What the Keras model reads: (pixel - mean) / std, float32, in the shape of `pixels`."""
-    return (pixels.astype(np.float32) - np.float32(recipe.mean)) / np.float32(recipe.std)
+    return recipe.normalise(pixels)
 
 
 def balanced_order(dataset: Dataset, rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -96,4 +96,5 @@ def measure_ranges(folded: keras.Model, batches: Iterable[np.ndarray], recipe: I
         layer.name: (float(min(low.min() for low, _ in ends)), float(max(high.max() for _, high in ends)))
         for layer, *ends in zip(folded.layers, *measured, strict=True)
     }
-    return ranges | {"pixels": ((0 - recipe.mean) / recipe.std, (255 - recipe.mean) / recipe.std)}
+    extent = recipe.normalise(np.array([[0] * 3, [255] * 3]))
+    return ranges | {"pixels": (float(extent.min()), float(extent.max()))}

@@ -27,7 +27,8 @@ def made_inputs(model: keras.Model, recipe: InputRecipe) -> Pixels:
     labels = model.output_shape[-1]
     wanted = tf.one_hot(np.arange(len(pictures)) % labels, labels)
     values = tf.constant(normalise(pictures, recipe))
-    least, most = (0 - recipe.mean) / recipe.std, (255 - recipe.mean) / recipe.std
+    least, most = (recipe.normalise(np.full((1, 3), value)) for value in (0, 255))
+    mean, std = np.asarray(recipe.mean, np.float32), np.asarray(recipe.std, np.float32)
     for _ in range(STEPS):
         with tf.GradientTape() as tape:
             tape.watch(values)
@@ -35,8 +36,8 @@ def made_inputs(model: keras.Model, recipe: InputRecipe) -> Pixels:
             likelihood = tf.reduce_sum(wanted * tf.math.log(scores + 1e-7))
         uphill = tf.nn.avg_pool2d(tape.gradient(likelihood, values), 5, 1, "SAME")  # smooth: shapes, not single pixels
         uphill /= tf.math.reduce_std(uphill, axis=(1, 2, 3), keepdims=True) + 1e-12
-        values = tf.clip_by_value(values + STEP / recipe.std * uphill, least, most)
-    made: Pixels = np.clip(np.rint(values.numpy() * recipe.std + recipe.mean), 0, 255).astype(np.uint8)
+        values = tf.clip_by_value(values + STEP / std * uphill, least, most)
+    made: Pixels = np.clip(np.rint(values.numpy() * std + mean), 0, 255).astype(np.uint8)
     return made
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import flatbuffers
+import numpy as np
 
 from edgecat.model_file import LABELS_NAME, ModelCard, onnx_entries
+from edgecat.photo import Channels
 
 _IMAGE_PROPERTIES, _FEATURE_PROPERTIES = 2, 1  # union ContentProperties
 _NORMALIZATION_OPTIONS = 1  # union ProcessUnitOptions
@@ -61,11 +63,11 @@ def tflite_metadata(card: ModelCard) -> bytes:
     size = _table(b, {0: (b.PrependUint32Slot, recipe.width), 1: (b.PrependUint32Slot, recipe.height)})
     image = _table(b, {0: (b.PrependInt8Slot, _RGB), 1: (b.PrependUOffsetTRelativeSlot, size)})
     image_content = _table(b, {0: (b.PrependUint8Slot, _IMAGE_PROPERTIES), 1: (b.PrependUOffsetTRelativeSlot, image)})
-    options = _offsets(b, {0: _floats(b, recipe.mean), 1: _floats(b, recipe.std)})
+    options = _offsets(b, {0: _floats(b, *_channels(recipe.mean)), 1: _floats(b, *_channels(recipe.std))})
     unit = _table(b, {0: (b.PrependUint8Slot, _NORMALIZATION_OPTIONS), 1: (b.PrependUOffsetTRelativeSlot, options)})
     # The range of what the model reads; for integer inputs the runtime quantises it from there.
-    least, most = (0 - recipe.mean) / recipe.std, (255 - recipe.mean) / recipe.std
-    stats = _offsets(b, {0: _floats(b, most), 1: _floats(b, least)})
+    ends = recipe.normalise(np.array([[0] * 3, [255] * 3]))
+    stats = _offsets(b, {0: _floats(b, float(ends.max())), 1: _floats(b, float(ends.min()))})
     read = _offsets(b, {0: b.CreateString("image"), 1: b.CreateString("RGB photo"), 3: image_content, 4: _vector(b, [unit]), 5: stats})
 
     name = b.CreateString(LABELS_NAME)
@@ -97,6 +99,10 @@ def _vector(b: Any, offsets: list[int]) -> int:
     for offset in reversed(offsets):
         b.PrependUOffsetTRelative(offset)
     return int(b.EndVector())
+
+
+def _channels(values: Channels) -> tuple[float, ...]:
+    return values if isinstance(values, tuple) else (values,)
 
 
 def _floats(b: Any, *values: float) -> int:

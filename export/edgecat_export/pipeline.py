@@ -104,7 +104,7 @@ def _read(dataset: Dataset, recipe: InputRecipe) -> Pixels:
 
 def _made_here(path: Path) -> bool:
     try:
-        return bool(read_card(path).sha256)
+        return bool(read_card(path).verification)
     except ModelError:
         return False
 
