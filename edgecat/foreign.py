@@ -21,12 +21,13 @@ from edgecat.photo import Channels, InputRecipe
 BACKGROUND = "background"  # the first of 1,001 outputs of a model whose label file has 1,000 lines, as the first MobileNets have it
 _USUAL_RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))  # of what a model reads, where all of RGB is treated alike
 _ORANGE = (230, 120, 40)  # a colour, so that outputs of a model of colours differ too
+GIVEN = "as given"
 METADATA = "its metadata"  # what other makers wrote into the file
 _LARGEST = 4096  # pixels of height or width
 _ASKED = {  # Description's fields, as the user is asked for them
     "labels": "--labels FILE or cat,dog,… in the order of its outputs",
-    "mean": "--mean",
-    "std": "--std (it reads (pixel - mean) / std, pixel in 0..255)",
+    "mean": "--mean and --std (it reads (pixel - mean) / std, pixel in 0..255)",
+    "std": "--mean and --std (it reads (pixel - mean) / std, pixel in 0..255)",
     "resize": "--resize squash, crop or crop:SHARE",
     "size": "--size of its photos in pixels",
     "logits": "--logits or --probabilities, whichever its outputs are",
@@ -52,7 +53,7 @@ def describe(path: Path, engine: Engine, given: Description, earlier: ModelCard 
 
     # What counts most comes first.
     height, width = _photo_size(path, spec, given)
-    learn("given", given)
+    learn(GIVEN, given)
     if earlier is not None:
         learn("its card", _described_by_card(earlier))
     learn(METADATA, described_inside(path.read_bytes(), kind, str(path)))
@@ -69,8 +70,8 @@ def describe(path: Path, engine: Engine, given: Description, earlier: ModelCard 
 
     missing = [name for name in _ASKED if name not in known and not (name == "size" and outputs is not None)]
     if missing or outputs is None:
-        asked = "; ".join(_ASKED[name] for name in missing)
-        raise ModelError(f"{path}: edgecat did not make this model, and it does not say all that is needed; give {asked}")
+        asked = "; ".join(dict.fromkeys(_ASKED[name] for name in missing))
+        raise ModelError(f"{path}: has no model card, and does not say all that is needed; give {asked}")
     labels = read_labels(known["labels"][0])
     if len(outputs) == 1001 and len(labels) == 1000:
         labels = (BACKGROUND, *labels)

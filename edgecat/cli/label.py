@@ -46,14 +46,15 @@ def label(
     rule = recipe.resize if recipe.crop == 1 else f"{recipe.resize}, {recipe.crop:g} of the shorter side"
     few = ", ".join(card.labels[:3]) + (", …" if len(card.labels) > 3 else "")
     print(target)
-    for what, said, source in (
+    for what, said, field in (
         ("labels", f"{len(card.labels)}: {few}", "labels"),
         ("mean", _shown(recipe.mean), "mean"),
         ("std", _shown(recipe.std), "std"),
         ("photo", f"{recipe.height} x {recipe.width} pixels, {rule}", "resize"),
         ("outputs", card.scores, "logits"),
     ):
-        print(f"  {what:<8} {said:<40} from {sources[source]}")
+        source = sources[field] if sources[field] == foreign.GIVEN else f"from {sources[field]}"
+        print(f"  {what:<8} {said:<40} {source}")
     ProgressLine().say(f"next: edgecat classify --model {target} PHOTO")
 
 
