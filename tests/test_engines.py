@@ -7,7 +7,7 @@ import pytest
 from real import CHELSEA, COFFEE
 
 from edgecat import Classifier, InputRecipe
-from edgecat.engines import TensorSpec, default_threads, dequantise, input_table
+from edgecat.engines import TensorSpec, default_threads, dequantise, input_table, to_tensor
 
 SHAPE = (1, 160, 160, 3)
 
@@ -36,6 +36,33 @@ def test_table_of_a_scale_of_one_over_std_is_the_identity() -> None:
     signed = input_table(recipe, TensorSpec(SHAPE, np.dtype(np.int8), 1 / 128, 0))
     assert signed is not None
     assert np.array_equal(signed, np.arange(256) - 128)
+
+
+def test_a_table_for_each_channel_is_the_plain_computation() -> None:
+    mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+    recipe = InputRecipe(160, 160, "crop", mean, std, 0.875)
+    pixels = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    exact = (pixels - np.array(mean)) / np.array(std)
+    last = TensorSpec(SHAPE, np.dtype(np.float32))
+    first = TensorSpec((1, 3, 160, 160), np.dtype(np.float32))
+    quantised = TensorSpec(SHAPE, np.dtype(np.uint8), 0.0187, 114)
+    table = input_table(recipe, last)
+    assert table is not None
+    assert table.shape == (256, 3)
+    assert to_tensor(pixels, table, last) == pytest.approx(exact, abs=1e-5)
+    assert to_tensor(pixels, table, first) == pytest.approx(exact.transpose(2, 0, 1), abs=1e-5)
+    integers = to_tensor(pixels, input_table(recipe, quantised), quantised)
+    assert integers.dtype == np.uint8
+    assert np.abs(integers - np.clip(exact / 0.0187 + 114, 0, 255)).max() <= 0.501
+
+
+def test_channels_first_of_one_mean_is_the_same_table_turned() -> None:
+    recipe, spec = InputRecipe(8, 16), TensorSpec((1, 3, 8, 16), np.dtype(np.float32))
+    table = input_table(recipe, spec)
+    assert table is not None
+    assert table.shape == (256,)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 3), dtype=np.uint8)
+    assert np.array_equal(to_tensor(pixels, table, spec), np.moveaxis((pixels - np.float32(128)) / np.float32(128), 2, 0))
 
 
 def test_dequantise() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from foreign_models import without_zip
 from real import ROOT
 
 import edgecat
@@ -88,6 +89,15 @@ def test_classifying_on_the_command_line_loads_no_host_library() -> None:
     loaded = loaded_by(f"import sys, edgecat.cli\nsys.argv = ['edgecat', 'classify', {str(photo)!r}]\ntry: edgecat.cli.main()\nexcept SystemExit: pass")
     assert "ai_edge_litert" in loaded
     assert not loaded & (FOR_THE_HOST - {"flatbuffers"}), loaded & FOR_THE_HOST  # LiteRT brings flatbuffers
+
+
+def test_labelling_a_foreign_model_loads_no_host_library(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.tflite"
+    path.write_bytes(without_zip())
+    arguments = ["edgecat", "label", str(path), "--labels", "cat,dog,neither"]
+    loaded = loaded_by(f"import sys, edgecat.cli\nsys.argv = {arguments!r}\ntry: edgecat.cli.main()\nexcept SystemExit: pass")
+    assert (tmp_path / "theirs-labelled.tflite").exists()
+    assert not loaded & (FOR_THE_HOST - {"flatbuffers"}), loaded & FOR_THE_HOST
 
 
 def test_public_names() -> None:

@@ -20,6 +20,8 @@ CARD = ModelCard("käfer", "mobilenet", ("cat", "dog"), InputRecipe(96, 128, mea
 
 def test_a_card_survives_json() -> None:
     assert ModelCard.from_json(CARD.to_json(), "here") == CARD
+    other = dataclasses.replace(CARD, scores="logits", input=InputRecipe(96, 128, "crop", (1.5, 2.0, 3.0), 2.5, 0.9))
+    assert ModelCard.from_json(other.to_json(), "here") == other
     later = json.loads(CARD.to_json()) | {"format_version": 2, "added_later": True}
     assert ModelCard.from_json(json.dumps(later), "here").name == "käfer"
     for broken in ("", "{}", "[]", '{"labels": 3}', CARD.to_json()[:-20]):

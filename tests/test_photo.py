@@ -167,6 +167,51 @@ def test_resizing_is_antialiased_bilinear_of_the_whole_photo() -> None:
     assert difference(UPRIGHT, np.asarray(CAT.resize((160, 160), Image.Resampling.BILINEAR))) < 0.5
 
 
+@pytest.mark.parametrize("share", [1.0, 0.875, 0.5])
+@pytest.mark.parametrize("size", [(400, 300), (300, 400), (301, 500), (224, 224)])
+def test_a_crop_is_the_middle_of_the_scaled_photo(share: float, size: tuple[int, int]) -> None:
+    photo = CAT.resize(size)
+    recipe = InputRecipe(112, 112, "crop", crop=share)
+    shorter = int(112 / share)
+    width, height = (shorter, int(shorter * size[1] / size[0])) if size[0] <= size[1] else (int(shorter * size[0] / size[1]), shorter)
+    left, top = round((width - 112) / 2), round((height - 112) / 2)
+    expected = np.asarray(photo.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + 112, top + 112)))
+    assert difference(read_pixels(photo, recipe), expected) < 0.6
+    assert difference(read_pixels(photo, recipe), read_pixels(photo, InputRecipe(112, 112))) > 3 or (share, *size) == (1, 224, 224)
+
+
+def test_a_crop_of_another_shape_than_the_photo() -> None:
+    ramp = np.broadcast_to(np.arange(240, dtype=np.uint8)[:, np.newaxis, np.newaxis], (240, 120, 3))  # each row its number
+    wide = read_pixels(np.ascontiguousarray(ramp), InputRecipe(40, 120, "crop"))
+    assert np.array_equal(wide, ramp[100:140])
+    assert read_pixels(np.ascontiguousarray(ramp), InputRecipe(120, 40, "crop"))[[0, -1], 0, 0] == pytest.approx([0.5, 238.5], abs=1)
+
+
+def test_a_crop_decodes_a_jpeg_with_enough_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    CAT.resize((4000, 3000), Image.Resampling.BICUBIC).save(path, quality=90)
+    whole = np.asarray(decode(path))
+    for share in (1.0, 0.875, 0.4):  # at 0.4 the shorter side is scaled to 500, more than 1/8 of 3000
+        recipe = InputRecipe(200, 200, "crop", crop=share)
+        assert min(decode(path, at_least=recipe.scaled).size) >= 200 / share
+        assert difference(read_pixels(path, recipe), read_pixels(whole, recipe)) < 1.5
+
+
+def test_a_ready_array_is_cropped_as_its_photo_is() -> None:
+    photo = CAT.resize((112, 112))
+    recipe = InputRecipe(112, 112, "crop", crop=0.5)
+    assert np.array_equal(read_pixels(np.asarray(photo), recipe), read_pixels(photo, recipe))
+    assert difference(read_pixels(photo, recipe), np.asarray(photo)) > 3
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"resize": "pad"}, {"crop": 0.9}, {"resize": "crop", "crop": 2.0}, {"std": 0.0}, {"mean": (1, 2)}, {"std": (1, 2, float("nan"))}]
+)
+def test_a_recipe_that_makes_no_sense(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        InputRecipe(160, 160, **wrong)  # type: ignore[arg-type]
+
+
 def hostile(tmp_path: Path) -> dict[str, tuple[Photo, str]]:
     content = CHELSEA.read_bytes()
     (tmp_path / "text.jpg").write_text("I am not a photo")
