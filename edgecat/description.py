@@ -43,13 +43,13 @@ def parse_resize(given: str) -> tuple[Literal["squash", "crop"], float]:
     return ("squash", 1.0) if match[1] else ("crop", float(match[2] or 1))
 
 
-def read_labels(given: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ...]:
+def read_labels(given: str | os.PathLike[str] | Sequence[str], source: str = "labels") -> tuple[str, ...]:
     """The labels of a label file, of "cat,dog,neither", or as they are. Raises ModelError."""
     if not isinstance(given, (str, os.PathLike)):
-        return _told_apart(tuple(given), "labels")
+        return _told_apart(tuple(given), source)
     path = Path(given)
     if isinstance(given, str) and "," in given and not path.exists():
-        return _told_apart(tuple(label.strip() for label in given.split(",")), "labels")
+        return _told_apart(tuple(label.strip() for label in given.split(",")), source)
     try:
         return parse_labels(path.read_bytes(), str(path))
     except OSError as error:

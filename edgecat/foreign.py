@@ -43,7 +43,7 @@ class Described(NamedTuple):
 
 def describe(path: Path, engine: Engine, given: Description, earlier: ModelCard | None = None) -> Described:
     """The card of a model without one, or with an `earlier` one that `given` changes. Raises ModelError that names all that is missing."""
-    kind, spec = model_format(path), engine.input
+    kind, spec, model = model_format(path), engine.input, path.read_bytes()
     known: dict[str, tuple[Any, str]] = {}
 
     def learn(source: str, said: Description) -> None:
@@ -56,7 +56,7 @@ def describe(path: Path, engine: Engine, given: Description, earlier: ModelCard 
     learn(GIVEN, given)
     if earlier is not None:
         learn("its card", _described_by_card(earlier))
-    learn(METADATA, described_inside(path.read_bytes(), kind, str(path)))
+    learn(METADATA, described_inside(model, kind, str(path)))
     if "labels" not in known and (beside := _label_file_beside(path)) is not None:
         learn(beside.name, Description(labels=beside))
     learn("its input tensor", _described_by_tensor(spec))
@@ -70,9 +70,13 @@ def describe(path: Path, engine: Engine, given: Description, earlier: ModelCard 
 
     missing = [name for name in _ASKED if name not in known and not (name == "size" and outputs is not None)]
     if missing or outputs is None:
+        lost = label_file_name(model) if kind == "tflite" and "labels" in missing else None
         asked = "; ".join(dict.fromkeys(_ASKED[name] for name in missing))
-        raise ModelError(f"{path}: has no model card, and does not say all that is needed; give {asked}")
-    labels = read_labels(known["labels"][0])
+        raise ModelError(
+            f"{path}: has no model card, and does not say all that is needed; give {asked}"
+            + (f" (its metadata name '{lost}', which is not in the file: is it cut short?)" if lost else "")
+        )
+    labels = read_labels(known["labels"][0], f"{path}: labels")
     if len(outputs) == 1001 and len(labels) == 1000:
         labels = (BACKGROUND, *labels)
     if len(labels) != len(outputs) and (len(labels), len(outputs)) != (2, 1):

@@ -134,7 +134,8 @@ def crop_box(photo: tuple[int, int], recipe: InputRecipe) -> tuple[float, float,
         scaled = (int(least_height * width / height), least_height)
     left, top = round((scaled[0] - recipe.width) / 2), round((scaled[1] - recipe.height) / 2)
     across, down = width / scaled[0], height / scaled[1]
-    return left * across, top * down, (left + recipe.width) * across, (top + recipe.height) * down
+    # Products of fractions may come out a little beyond the photo's edge, which Pillow refuses.
+    return left * across, top * down, min((left + recipe.width) * across, width), min((top + recipe.height) * down, height)
 
 
 def find_photos(folder: Path, recursive: bool = False) -> list[Path]:

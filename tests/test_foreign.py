@@ -25,6 +25,7 @@ ULTRALYTICS = {"task": "classify", "names": "{0: 'red', 1: 'green', 2: 'blue'}",
 SUFFICIENT = Description(labels="red,green,blue", mean=0, std=255, resize="squash", logits=True)
 ASKS = "has no model card, and does not say all that is needed; give "
 ASKS_LABELS = "--labels FILE or cat,dog,… in the order of its outputs"
+LOST = " (its metadata name 'labels.txt', which is not in the file: is it cut short?)"
 ASKS_MEAN = "--mean and --std (it reads (pixel - mean) / std, pixel in 0..255)"
 
 
@@ -87,7 +88,7 @@ def test_of_several_label_files_none_is_guessed(tmp_path: Path) -> None:
     write(tmp_path / "bird_labels.txt", "crow\njay\nowl")
     with pytest.raises(ModelError) as caught:
         Classifier(model)
-    assert str(caught.value) == f"{model}: {ASKS}{ASKS_LABELS}"
+    assert str(caught.value) == f"{model}: {ASKS}{ASKS_LABELS}{LOST}"
     assert classified(model, CHELSEA, Description(labels=tmp_path / "pets_labels.txt")).label == "cat"
 
 
@@ -322,7 +323,7 @@ def test_a_zip_that_unpacks_to_gigabytes_is_passed_over(tmp_path: Path) -> None:
     assert model.stat().st_size < 4_000_000
     with pytest.raises(ModelError) as caught:
         Classifier(model)
-    assert str(caught.value) == f"{model}: {ASKS}{ASKS_LABELS}"
+    assert str(caught.value) == f"{model}: {ASKS}{ASKS_LABELS}{LOST}"
 
 
 def test_a_file_with_a_card_takes_no_options(edgecat: Run, tmp_path: Path) -> None:
@@ -410,7 +411,7 @@ def test_a_labelled_file_may_be_labelled_again(edgecat: Run, tmp_path: Path) -> 
 def test_labelling_that_fails_leaves_everything_as_it_was(edgecat: Run, tmp_path: Path) -> None:
     write(tmp_path / "theirs.tflite", without_zip())
     done = edgecat("label", "theirs.tflite")
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: theirs.tflite: {ASKS}{ASKS_LABELS}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: theirs.tflite: {ASKS}{ASKS_LABELS}{LOST}\n")
     done = edgecat("label", "theirs.tflite", "--labels", "a,b", "--in-place")
     assert (done.returncode, (tmp_path / "theirs.tflite").read_bytes()) == (1, without_zip())
     write(tmp_path / "taken.tflite", "somebody's own")

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from real import CHELSEA
 
 from edgecat import InputRecipe, PhotoError, read_pixels
-from edgecat.photo import Photo, decode, find_photos
+from edgecat.photo import Photo, crop_box, decode, find_photos
 
 RECIPE = InputRecipe(160, 160)
 CAT = Image.open(CHELSEA).convert("RGB")
@@ -178,6 +178,15 @@ def test_a_crop_is_the_middle_of_the_scaled_photo(share: float, size: tuple[int,
     expected = np.asarray(photo.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + 112, top + 112)))
     assert difference(read_pixels(photo, recipe), expected) < 0.6
     assert difference(read_pixels(photo, recipe), read_pixels(photo, InputRecipe(112, 112))) > 3 or (share, *size) == (1, 224, 224)
+
+
+def test_a_crop_never_leaves_the_photo() -> None:
+    for size in ((3998, 1001), (451, 300), (8, 3000), (1001, 8)):  # of the first, 299 times 1001 / 299 is more than 1001
+        for recipe in (InputRecipe(299, 299, "crop"), InputRecipe(160, 224, "crop", crop=0.9)):
+            left, top, right, bottom = crop_box(size, recipe)
+            assert 0 <= left < right <= size[0]
+            assert 0 <= top < bottom <= size[1]
+    assert read_pixels(np.zeros((1001, 3998, 3), np.uint8), InputRecipe(299, 299, "crop")).shape == (299, 299, 3)
 
 
 def test_a_crop_of_another_shape_than_the_photo() -> None:
