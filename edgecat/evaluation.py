@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from edgecat.classifier import Classifier
 from edgecat.errors import DataError, PhotoError
 from edgecat.labels import label_of_folder
+from edgecat.model_file import ModelCard
 from edgecat.photo import Photo, find_photos
 
 
@@ -70,12 +71,12 @@ def find_labelled_photos(folders: Sequence[str]) -> Iterator[LabelledPhoto]:
 
 
 def evaluate(classifier: Classifier, photos: Sequence[LabelledPhoto], on_step: Callable[[int], None] = lambda done: None) -> Evaluation:
-    """Classify `photos` and count. One that cannot be read is listed among the failures. Raises DataError."""
-    card = classifier.card
-    known = {card.groups.get(label, label) for label in card.labels}
-    unknown = sorted({photo.label for photo in photos} - known)
-    if unknown:
-        raise DataError(f"class folder '{unknown[0]}' is no label of {classifier.path.name}; expected {', '.join(sorted(known))}")
+    """Classify `photos` and count: by label, or by group where some photos' labels are groups of the model and no labels.
+
+    One that cannot be read is listed among the failures. Raises DataError.
+    """
+    groups = classifier.card.groups
+    by_label = judged_by_label(classifier.card, (photo.label for photo in photos), classifier.path.name)
     result = Evaluation(classifier.path.name)
     waiting = iter(photos)
 
@@ -85,11 +86,23 @@ def evaluate(classifier: Classifier, photos: Sequence[LabelledPhoto], on_step: C
 
     for done, answer in enumerate(classifier.classify_many((photo.path for photo in photos), on_error=fail), 1):
         path, label = next(waiting)
-        result.answers[label, answer.group] += 1
-        if answer.group != label:
-            result.mistakes.append((str(path), label, answer.group, round(answer.score, 4)))
+        label, said = (label, answer.label) if by_label else (groups.get(label, label), answer.group)
+        result.answers[label, said] += 1
+        if said != label:
+            result.mistakes.append((str(path), label, said, round(answer.score, 4)))
         on_step(done)
     return result
+
+
+def judged_by_label(card: ModelCard, labels: Iterable[str], model: str) -> bool:
+    """Whether photos of these labels show which of a model's labels is right, or only which of its groups. Raises DataError."""
+    given = set(labels)
+    groups = sorted({card.groups.get(label, label) for label in card.labels})
+    unknown = sorted(given - {*card.labels, *groups})
+    if unknown:
+        more = f", or any of its {len(card.labels)} labels" if card.groups else ""
+        raise DataError(f"class folder '{unknown[0]}' is no label of {model}; expected {', '.join(groups)}{more}")
+    return given <= set(card.labels)
 
 
 def _class_folders(given: str) -> list[tuple[str, Path]]:
