@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from edgecat.classifier import Classifier
 from edgecat.errors import DataError, PhotoError
-from edgecat.labels import label_of_folder
+from edgecat.labels import imagenet_name, label_of_folder
 from edgecat.model_file import ModelCard
 from edgecat.photo import Photo, find_photos
 
@@ -61,13 +61,26 @@ class Evaluation:
 
 
 def find_labelled_photos(folders: Sequence[str]) -> Iterator[LabelledPhoto]:
-    """Photos of all `folders`: each a folder of class folders, or LABEL=FOLDER for the photos of one class. Raises DataError."""
+    """Photos of all `folders`: each a folder of class folders, or LABEL=FOLDER for the photos of one class. Raises DataError.
+
+    A folder of photos alone will do where their names begin with ImageNet's numbers, such as n02123045_tabby.JPEG.
+    """
     for given in folders:
+        named = [LabelledPhoto(path, label) for path in loose_photos(given) if (label := imagenet_name(path.name))]
+        if named and len(named) == len(loose_photos(given)):
+            yield from named
+            continue
         for label, folder in _class_folders(given):
             photos = find_photos(folder, recursive=True)
             if not photos:
                 raise DataError(f"{folder}: no photos of class '{label}'; add some or remove the folder")
             yield from (LabelledPhoto(path, label) for path in photos)
+
+
+def loose_photos(given: str) -> list[Path]:
+    """Photos of a folder without class folders; none where it has such, or is given as LABEL=FOLDER."""
+    path = Path(given)
+    return find_photos(path) if path.is_dir() and not _folders_in(path) else []
 
 
 def evaluate(classifier: Classifier, photos: Sequence[LabelledPhoto], on_step: Callable[[int], None] = lambda done: None) -> Evaluation:
@@ -110,10 +123,14 @@ def _class_folders(given: str) -> list[tuple[str, Path]]:
     if equals and not Path(given).exists():
         return [(label, _folder(folder))]
     path = _folder(given)
-    classes = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    classes = _folders_in(path)
     if not classes:
         raise DataError(f"{path}: no class folders; expected one folder of photos for each class, such as cats/ and dogs/, or LABEL=FOLDER")
     return [(label_of_folder(child.name), child) for child in classes]
+
+
+def _folders_in(path: Path) -> list[Path]:
+    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
 def _folder(name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -28,13 +29,17 @@ def imagenet_checkpoint(folder: Path, architecture: str, weights: str, size: int
     if weights != "imagenet" and not Path(weights).is_file():
         raise DataError(f"{weights}: no such file; expected ImageNet weights as .h5 or .weights.h5, or the word imagenet")
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # Keras shows there how far the download is
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():  # Keras shows on stdout how far the download is
+            warnings.simplefilter("ignore")  # of a file that does not fit, a hundred lines before the error
             model = found.build(input_shape=(size, size, 3), alpha=alpha, include_top=True, weights=weights)
     except Exception as error:  # a failed download is an Exception and no more
+        if weights != "imagenet":
+            raise ModelError(
+                f"{weights}: not the ImageNet weights of {architecture} with alpha {alpha}; "
+                "expected .h5 or .weights.h5 with all 1,000 classes, and their width as --alpha"
+            ) from None
         reason = str(error).strip().splitlines()[0]
-        if weights == "imagenet":
-            raise ModelError(f"no ImageNet weights for {architecture}, alpha {alpha}, size {size}: {reason}; give a file of them with --weights FILE") from None
-        raise ModelError(f"{weights}: not ImageNet weights of {architecture} with alpha {alpha} ({reason}); give their width with --alpha") from None
+        raise ModelError(f"no ImageNet weights of {architecture} with alpha {alpha} and size {size}: {reason}; give a file with --weights FILE") from None
     card = ModelCard(
         name=f"{architecture}-imagenet",
         architecture=architecture,
