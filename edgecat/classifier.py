@@ -127,7 +127,7 @@ class Classifier:
         """
         labels, groups = self.card.labels, self.card.groups
         order = np.argsort(-scores, kind="stable")
-        ranked = tuple(map(Score, [labels[i] for i in order], scores[order].tolist()))
+        ranked = tuple(map(Score, [labels[i] for i in order.tolist()], scores[order].tolist()))
         best = ranked[0]
         label = group = best.label if best.score >= self.threshold else UNSURE
         if groups:

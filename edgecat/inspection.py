@@ -144,7 +144,7 @@ def _read_onnx(path: Path) -> Network:
             try:
                 needed = [_of_one_photo(shapes[name]) for name in (*node.input[:4], node.output[0]) if name]
                 macs += _ONNX_MACS[node.op_type](needed[:-1], needed[-1])
-            except (KeyError, TypeError):  # a shape that is free, or that onnx cannot infer
+            except (KeyError, IndexError, TypeError):  # a shape that is free, or that onnx cannot infer
                 macs = None
     operations = Counter(node.op_type for node in graph.node)
     weights = sum(math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize for tensor in graph.initializer)
@@ -158,13 +158,11 @@ def _onnx_shape(kind: onnx.TypeProto.Tensor) -> Shape:
 
 def _of_one_photo(shape: Shape) -> tuple[int, ...]:
     """Raises TypeError where another size than the batch is free."""
-    if shape and isinstance(shape[0], str):
-        shape = (1, *shape[1:])
-    return tuple(size if isinstance(size, int) else _raise_free(size) for size in shape)
-
-
-def _raise_free(size: str) -> int:
-    raise TypeError(size)
+    batch = (1,) if shape and isinstance(shape[0], str) else shape[:1]
+    sizes = tuple(size for size in (*batch, *shape[1:]) if isinstance(size, int))
+    if len(sizes) < len(shape):
+        raise TypeError(shape)
+    return sizes
 
 
 # As above, with channels first: weights (outputs, inputs, height, width).
@@ -194,7 +192,7 @@ def _read_keras(path: Path) -> Network:
             shapes[tensor["keras_history"][0]] = _keras_shape(tensor["shape"])
     ends = [[end] if isinstance(end[0], str) else end for end in (whole["config"]["input_layers"], whole["config"]["output_layers"])]
     for name, *_ in ends[1]:
-        shapes[name] = _keras_output(layers[name], shapes)
+        shapes[name] = _keras_output(layers[name])
     macs: int | None = 0
     for name, layer in layers.items():
         if layer["class_name"] in _KERAS_MACS and macs is not None:
@@ -221,7 +219,7 @@ def _keras_shape(sizes: list[int | None]) -> Shape:
     return tuple("?" if size is None else size for size in sizes)
 
 
-def _keras_output(layer: dict[str, Any], shapes: Mapping[str, Shape]) -> Shape:
+def _keras_output(layer: dict[str, Any]) -> Shape:
     """What the last layer gives, which no other layer reads."""
     if layer["class_name"] == "Dense":
         return (*_keras_shape(layer["build_config"]["input_shape"])[:-1], layer["config"]["units"])

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from edgecat.cli.output import ProgressLine, complain, needs_export_extra, quiet_libraries
+from edgecat.errors import EdgecatError
 
 
 def export(
@@ -26,7 +27,8 @@ def export(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="Folder of class folders of training photos, or LABEL=FOLDER: calibrate int8 on some and verify on others. May be given several times.",
+            help="Folder of class folders of training photos, or LABEL=FOLDER, or of photos of any kind: calibrate int8 on some and verify on others. "
+            "May be given several times.",
             show_default=False,
         ),
     ] = None,
@@ -66,6 +68,8 @@ def export(
     if formats is None:
         raise typer.BadParameter(f"unknown format '{format_}'; expected tflite, onnx or all", param_hint="--format")
     precisions = [precision for precision, wanted in (("fp32", fp32), ("fp16", fp16), ("int8", int8)) if wanted] or ["int8"]
+    if weights is not None and "int8" in precisions and not data:
+        raise EdgecatError("int8 needs photos to calibrate on, and ImageNet weights bring none; give a folder of them with --data, or take --fp32 or --fp16")
     progress = ProgressLine()
     with needs_export_extra("exporting"):
         from edgecat_export.checkpoint import find_checkpoint

@@ -8,8 +8,6 @@ import warnings
 import zipfile
 from pathlib import Path
 
-import keras
-
 from edgecat.errors import DataError, ModelError
 from edgecat.labels import imagenet_classes, imagenet_groups
 from edgecat.model_file import ZIP_NAME, ModelCard
