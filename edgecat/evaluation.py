@@ -66,8 +66,9 @@ def find_labelled_photos(folders: Sequence[str]) -> Iterator[LabelledPhoto]:
     A folder of photos alone will do where their names begin with ImageNet's numbers, such as n02123045_tabby.JPEG.
     """
     for given in folders:
-        named = [LabelledPhoto(path, label) for path in loose_photos(given) if (label := imagenet_name(path.name))]
-        if named and len(named) == len(loose_photos(given)):
+        loose = loose_photos(given)
+        named = [LabelledPhoto(path, label) for path in loose if (label := imagenet_name(path.name))]
+        if named and len(named) == len(loose):
             yield from named
             continue
         for label, folder in _class_folders(given):

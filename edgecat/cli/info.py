@@ -60,7 +60,8 @@ def _card_lines(card: ModelCard) -> Iterator[tuple[str, str]]:
         yield "accuracy", f"{card.evaluation['accuracy']:.2%}, {card.evaluation.get('data', 'data unknown')}"
     if "agreement" in card.verification:
         seen = card.verification
-        lost = f", accuracy {seen['accuracy']:.2%}, of Keras {seen['accuracy_of_keras']:.2%}" if "accuracy" in seen else ""
+        by = " by group" if seen.get("counted_by") == "group" else ""
+        lost = f", accuracy{by} {seen['accuracy']:.2%}, of Keras {seen['accuracy_of_keras']:.2%}" if "accuracy" in seen else ""
         yield "verified", f"on {seen['count']} {seen['inputs']}: agreement with Keras {seen['agreement']:.2%}{lost}"
 
 

@@ -44,6 +44,7 @@ class Verification:
     mean_difference: float
     accuracy: float | None = None  # of the file, on photos of known classes
     accuracy_of_keras: float | None = None
+    counted_by: str | None = None  # "group" where the photos tell only which group is right
 
     @property
     def accuracy_lost(self) -> float:
@@ -85,7 +86,7 @@ def verify(
     best, keras_best = scores.argmax(axis=1), reference.argmax(axis=1)
     accuracy = accuracy_of_keras = None
     if targets is not None and (known := targets >= 0).any():
-        members = np.eye(scores.shape[1] if groups is None else groups.max() + 1)[slice(None) if groups is None else groups]  # (classes, answers)
+        members = np.eye(scores.shape[1]) if groups is None else np.eye(groups.max() + 1)[groups]  # (classes, answers)
         accuracy, accuracy_of_keras = (float(((given @ members).argmax(axis=1) == targets)[known].mean()) for given in (scores, reference))
     difference = np.abs(scores - reference)
     return Verification(
@@ -96,4 +97,5 @@ def verify(
         float(difference.mean()),
         accuracy,
         accuracy_of_keras,
+        None if groups is None else "group",
     )
