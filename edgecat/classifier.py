@@ -140,13 +140,24 @@ class Classifier:
         return _probabilities(outputs, self.card)
 
     def interpret(self, scores: npt.NDArray[np.float32]) -> Classification:
-        """(classes,) scores -> labels, group and threshold."""
-        labels = self.card.labels
-        ranked = tuple(Score(labels[i], float(scores[i])) for i in np.argsort(-scores, kind="stable"))
+        """(classes,) scores -> labels, group and threshold.
+
+        The group is the one whose labels' scores add up to most: 0.3 tabby and 0.3 tiger cat are a cat, whatever a sofa's 0.4.
+        """
+        labels, groups = self.card.labels, self.card.groups
+        order = np.argsort(-scores, kind="stable")
+        ranked = tuple(map(Score, [labels[i] for i in order.tolist()], scores[order].tolist()))
         best = ranked[0]
-        if best.score < self.threshold:
-            return Classification(UNSURE, best.score, UNSURE, ranked, self.engine)
-        return Classification(best.label, best.score, self.card.groups.get(best.label, best.label), ranked, self.engine)
+        label = group = best.label if best.score >= self.threshold else UNSURE
+        if groups:
+            sums: dict[str, float] = {}
+            for name, score in ranked:
+                of_group = groups.get(name, name)
+                sums[of_group] = sums.get(of_group, 0.0) + score
+            group = max(sums, key=sums.__getitem__)
+            if sums[group] < self.threshold:
+                group = UNSURE
+        return Classification(label, best.score, group, ranked, self.engine)
 
     def close(self) -> None:
         """Give the engines' memory back."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgecat.classifier import Classifier
 from edgecat.errors import DataError, PhotoError
-from edgecat.labels import label_of_folder
+from edgecat.labels import imagenet_name, label_of_folder
+from edgecat.model_file import ModelCard
 from edgecat.photo import Photo, find_photos
 
 
@@ -60,8 +61,16 @@ class Evaluation:
 
 
 def find_labelled_photos(folders: Sequence[str]) -> Iterator[LabelledPhoto]:
-    """Photos of all `folders`: each a folder of class folders, or LABEL=FOLDER for the photos of one class. Raises DataError."""
+    """Photos of all `folders`: each a folder of class folders, or LABEL=FOLDER for the photos of one class. Raises DataError.
+
+    A folder of photos alone will do where their names begin with ImageNet's numbers, such as n02123045_tabby.JPEG.
+    """
     for given in folders:
+        loose = loose_photos(given)
+        named = [LabelledPhoto(path, label) for path in loose if (label := imagenet_name(path.name))]
+        if named and len(named) == len(loose):
+            yield from named
+            continue
         for label, folder in _class_folders(given):
             photos = find_photos(folder, recursive=True)
             if not photos:
@@ -69,13 +78,19 @@ def find_labelled_photos(folders: Sequence[str]) -> Iterator[LabelledPhoto]:
             yield from (LabelledPhoto(path, label) for path in photos)
 
 
+def loose_photos(given: str) -> list[Path]:
+    """Photos of a folder without class folders; none where it has such, or is given as LABEL=FOLDER."""
+    path = Path(given)
+    return find_photos(path) if path.is_dir() and not _folders_in(path) else []
+
+
 def evaluate(classifier: Classifier, photos: Sequence[LabelledPhoto], on_step: Callable[[int], None] = lambda done: None) -> Evaluation:
-    """Classify `photos` and count. One that cannot be read is listed among the failures. Raises DataError."""
-    card = classifier.card
-    known = {card.groups.get(label, label) for label in card.labels}
-    unknown = sorted({photo.label for photo in photos} - known)
-    if unknown:
-        raise DataError(f"class folder '{unknown[0]}' is no label of {classifier.path.name}; expected {', '.join(sorted(known))}")
+    """Classify `photos` and count: by label, or by group where some photos' labels are groups of the model and no labels.
+
+    One that cannot be read is listed among the failures. Raises DataError.
+    """
+    groups = classifier.card.groups
+    by_label = judged_by_label(classifier.card, (photo.label for photo in photos), classifier.path.name)
     result = Evaluation(classifier.path.name)
     waiting = iter(photos)
 
@@ -85,11 +100,23 @@ def evaluate(classifier: Classifier, photos: Sequence[LabelledPhoto], on_step: C
 
     for done, answer in enumerate(classifier.classify_many((photo.path for photo in photos), on_error=fail), 1):
         path, label = next(waiting)
-        result.answers[label, answer.group] += 1
-        if answer.group != label:
-            result.mistakes.append((str(path), label, answer.group, round(answer.score, 4)))
+        label, said = (label, answer.label) if by_label else (groups.get(label, label), answer.group)
+        result.answers[label, said] += 1
+        if said != label:
+            result.mistakes.append((str(path), label, said, round(answer.score, 4)))
         on_step(done)
     return result
+
+
+def judged_by_label(card: ModelCard, labels: Iterable[str], model: str) -> bool:
+    """Whether photos of these labels show which of a model's labels is right, or only which of its groups. Raises DataError."""
+    given = set(labels)
+    groups = sorted({card.groups.get(label, label) for label in card.labels})
+    unknown = sorted(given - {*card.labels, *groups})
+    if unknown:
+        more = f", or any of its {len(card.labels)} labels" if card.groups else ""
+        raise DataError(f"class folder '{unknown[0]}' is no label of {model}; expected {', '.join(groups)}{more}")
+    return given <= set(card.labels)
 
 
 def _class_folders(given: str) -> list[tuple[str, Path]]:
@@ -97,10 +124,14 @@ def _class_folders(given: str) -> list[tuple[str, Path]]:
     if equals and not Path(given).exists():
         return [(label, _folder(folder))]
     path = _folder(given)
-    classes = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    classes = _folders_in(path)
     if not classes:
         raise DataError(f"{path}: no class folders; expected one folder of photos for each class, such as cats/ and dogs/, or LABEL=FOLDER")
     return [(label_of_folder(child.name), child) for child in classes]
+
+
+def _folders_in(path: Path) -> list[Path]:
+    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
 def _folder(name: str) -> Path:

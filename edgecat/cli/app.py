@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgecat.cli import classify, evaluate, export, label, training
+from edgecat.cli import classify, evaluate, export, info, label, models, training
 
 app = typer.Typer(
     help="Is there a cat or a dog in this photo? Classify photos without the cloud; train, export and verify the classifier.",
@@ -20,6 +20,8 @@ app.command()(classify.classify)
 app.command()(evaluate.evaluate)
 app.command()(training.train)
 app.command()(export.export)
+app.command()(models.models)
+app.command()(info.info)
 app.command()(label.label)
 
 

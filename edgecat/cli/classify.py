@@ -17,9 +17,12 @@ from edgecat.classifier import Classification, Classifier
 from edgecat.cli import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 from edgecat.errors import PhotoError
+from edgecat.model_file import ModelCard
 from edgecat.photo import Photo, find_photos
 
 Write = Callable[[str, Classification], None]
+
+MANY_LABELS = 5  # of a model with more, so many are shown: nobody reads a thousand scores
 
 
 def classify(
@@ -29,7 +32,7 @@ def classify(
     model: Annotated[
         Path | None, typer.Option("--model", "-m", help="A .tflite or .onnx model file; else the one that comes along.", show_default=False)
     ] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Show only the best N labels.", show_default=False)] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Show only the best N labels; else all, of many the best 5.", show_default=False)] = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Answer 'unsure' where the best score is below this.")] = 0.0,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into folders inside folders too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
@@ -73,7 +76,9 @@ def classify(
         with quiet_libraries():
             classifier = Classifier(model, engine=engine, threads=threads, threshold=threshold, description=description)
         with classifier:
-            write = _as_json(top) if as_json else _as_csv(classifier.card.labels) if as_csv else _as_table(max(map(len, names)), top)
+            if top is None and len(classifier.card.labels) > MANY_LABELS:
+                top = MANY_LABELS
+            write = _as_json(top) if as_json else _as_csv(classifier.card) if as_csv else _as_table(max(map(len, names)), top)
             waiting = deque(names)
 
             def skip(_: Photo, error: PhotoError) -> None:
@@ -120,6 +125,8 @@ def _as_table(width: int, top: int | None) -> Write:
         label, *others = [f"{label} {score:.1%}" for label, score in result.scores[:top]]
         if result.label != result.scores[0].label:
             label = f"{result.label} ({label})"
+        if result.group != result.label:
+            label += f" ({result.group})"
         print(f"{name:<{width}}  {label:<14}  {'  '.join(others)}".rstrip(), flush=sys.stdout.isatty())
 
     return write
@@ -134,12 +141,14 @@ def _as_json(top: int | None) -> Write:
     return write
 
 
-def _as_csv(labels: tuple[str, ...]) -> Write:
+def _as_csv(card: ModelCard) -> Write:
+    grouped = bool(card.groups)
+    labels = () if grouped and len(card.labels) > MANY_LABELS else card.labels
     rows = csv.writer(sys.stdout, lineterminator="\n")
-    rows.writerow(["photo", "label", "score", *labels])
+    rows.writerow(["photo", "label", "score", *["group"] * grouped, *labels])
 
     def write(name: str, result: Classification) -> None:
         scores = dict(result.scores)
-        rows.writerow([name, result.label, *(f"{score:.6f}" for score in (result.score, *(scores[label] for label in labels)))])
+        rows.writerow([name, result.label, f"{result.score:.6f}", *[result.group] * grouped, *(f"{scores[label]:.6f}" for label in labels)])
 
     return write

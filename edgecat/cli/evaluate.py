@@ -12,6 +12,8 @@ from edgecat.classifier import Classifier
 from edgecat.cli import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 
+MANY_ANSWERS = 10  # of more, the table shows the sum alone; --json has them all
+
 
 def evaluate(
     data: Annotated[
@@ -33,6 +35,9 @@ def evaluate(
 ) -> None:
     """Count how often a model is right on photos whose class is known.
 
+    By its labels, or by its groups where the folders are named after these: an ImageNet model on
+    cats/ and dogs/. Photos named as ImageNet names them (n02123045_tabby.JPEG) need no class folder.
+
     [bold]edgecat evaluate photos/test[/bold]
 
     [bold]edgecat evaluate photos/test neither=photos/others --model mobilenet-int8.onnx[/bold]
@@ -53,8 +58,9 @@ def evaluate(
         print(json.dumps({**result.record(), "engine": classifier.engine}, ensure_ascii=False))
     elif result.photos():
         answers = sorted({answer for _, answer in result.answers})
-        print(f"{'':<12}{'photos':>8}{'right':>10}   " + "".join(f"{'as ' + answer:>12}" for answer in answers))
-        for label in result.labels():
+        few = len(answers) <= MANY_ANSWERS
+        print(f"{'':<12}{'photos':>8}{'right':>10}   " + "".join(f"{'as ' + answer:>12}" for answer in answers if few))
+        for label in result.labels() if few else ():
             said = "".join(f"{result.answers[label, answer]:>12}" for answer in answers)
             print(f"{label:<12}{result.photos(label):>8}{result.accuracy(label):>10.2%}   {said}")
         print(f"{'all':<12}{result.photos():>8}{result.accuracy():>10.2%}   {result.model}, {classifier.engine}")

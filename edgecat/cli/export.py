@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgecat.cli.output import ProgressLine, complain, needs_export_extra
+from edgecat.cli.output import ProgressLine, complain, needs_export_extra, quiet_libraries
+from edgecat.errors import EdgecatError
 
 
 def export(
@@ -24,10 +27,21 @@ def export(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="Folder of class folders of training photos, or LABEL=FOLDER: calibrate int8 on some and verify on others. May be given several times.",
+            help="Folder of class folders of training photos, or LABEL=FOLDER, or of photos of any kind: calibrate int8 on some and verify on others. "
+            "May be given several times.",
             show_default=False,
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Not the checkpoint, but the 1,000-class ImageNet model of NAME: imagenet (downloaded) or a FILE of its weights.", show_default=False
+        ),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=32, max=1024, help="With --weights: width and height of the input in pixels; else the architecture's own.")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(min=0.1, help="With --weights: width multiplier of its layers; else the architecture's own.")] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
     name: Annotated[str | None, typer.Option(help="What to call the model; else as its checkpoint.", show_default=False)] = None,
     max_drop: Annotated[
@@ -45,17 +59,25 @@ def export(
     [bold]edgecat export mobilenet --int8[/bold]
 
     [bold]edgecat export runs/mobilenet_v2/model.keras --int8 --fp16 --data photos/training[/bold]
+
+    [bold]edgecat export mobilenet_v2 --weights imagenet --size 224 --int8 --data photos[/bold]
     """
+    if weights is None and (size is not None or alpha is not None):
+        raise typer.BadParameter("--size and --alpha belong to --weights; a checkpoint has its own")
     formats = {"tflite": ("tflite",), "onnx": ("onnx",), "all": ("tflite", "onnx")}.get(format_)
     if formats is None:
         raise typer.BadParameter(f"unknown format '{format_}'; expected tflite, onnx or all", param_hint="--format")
     precisions = [precision for precision, wanted in (("fp32", fp32), ("fp16", fp16), ("int8", int8)) if wanted] or ["int8"]
+    if weights is not None and "int8" in precisions and not data:
+        raise EdgecatError("int8 needs photos to calibrate on, and ImageNet weights bring none; give a folder of them with --data, or take --fp32 or --fp16")
     progress = ProgressLine()
     with needs_export_extra("exporting"):
         from edgecat_export.checkpoint import find_checkpoint
         from edgecat_export.pipeline import export as export_files
 
-        exported = export_files(find_checkpoint(source), out, precisions, formats, data or (), name, force, max_drop, seed, progress.say)
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = find_checkpoint(source) if weights is None else _of_imagenet(Path(folder), source, weights, size, alpha)
+            exported = export_files(checkpoint, out, precisions, formats, data or (), name, force, max_drop, seed, progress.say)
     width = max(len(file.name) for file in exported)
     print(f"{'file':<{width}}  {'size':>8}  {'agreement':>9}  {'points lost':>11}  verified on")
     for file in exported:
@@ -73,3 +95,10 @@ def export(
         progress.say(f"next: edgecat classify --model {written[0]} PHOTO")
     if len(written) < len(exported):
         raise typer.Exit(1)
+
+
+def _of_imagenet(folder: Path, architecture: str, weights: str, size: int | None, alpha: float | None) -> Path:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet_libraries():
+        from edgecat_export.imagenet import imagenet_checkpoint
+    return imagenet_checkpoint(folder, architecture, weights, size, alpha)

@@ -15,12 +15,15 @@ import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageFilter
 
 from edgecat.errors import DataError, PhotoError
-from edgecat.evaluation import LabelledPhoto, find_labelled_photos
+from edgecat.evaluation import LabelledPhoto, find_labelled_photos, judged_by_label, loose_photos
+from edgecat.labels import imagenet_name
+from edgecat.model_file import ModelCard
 from edgecat.photo import InputRecipe, Pixels, decode, read_pixels, resize
 
 CALIBRATION_PHOTOS = 500
 VERIFICATION_PHOTOS = 1000
 FEW_PHOTOS = 100  # fewer calibrate badly
+UNKNOWN = ""  # the label of a photo that may show anything
 IMBALANCE = 10  # times: a class this much larger than another is worth a warning
 
 
@@ -36,7 +39,7 @@ class Dataset:
         return {label: counted[label] for label in self.labels}
 
     def targets(self) -> npt.NDArray[np.int64]:
-        index = {label: i for i, label in enumerate(self.labels)}
+        index = {UNKNOWN: -1} | {label: i for i, label in enumerate(self.labels)}
         return np.array([index[photo.label] for photo in self.photos])  # (photos,)
 
     def digest(self) -> str:
@@ -64,6 +67,22 @@ def find_dataset(folders: Sequence[str], exclude: Iterable[str] = ()) -> Dataset
         found = f"only one class, '{labels[0]}'" if labels else "no photos"
         raise DataError(f"{', '.join(folders)}: {found}; expected one folder of photos for each of at least two classes, such as cats/ and dogs/")
     return Dataset(tuple(photos), labels)
+
+
+def find_photos_for(card: ModelCard, folders: Sequence[str]) -> Dataset:
+    """Photos to calibrate and verify a finished model on, as `find_dataset` takes them, or folders of photos of any kind.
+
+    The dataset's labels are the model's, or its groups where the class folders name these. Raises DataError.
+    """
+    loose = [path for folder in folders for path in loose_photos(folder)]
+    classes = [folder for folder in folders if not loose_photos(folder)]
+    photos = list(find_dataset(classes).photos) if classes else []
+    by_label = judged_by_label(card, (photo.label for photo in photos), "the model")
+    photos += [LabelledPhoto(path, label if (label := imagenet_name(path.name)) in card.labels else UNKNOWN) for path in loose]
+    if by_label:
+        return Dataset(tuple(photos), card.labels)
+    photos = [LabelledPhoto(path, card.groups.get(label, label)) for path, label in photos]
+    return Dataset(tuple(photos), tuple(sorted(set(card.groups.values()))))
 
 
 def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Dataset]:

@@ -87,7 +87,7 @@ def measure_ranges(folded: keras.Model, batches: Iterable[np.ndarray], recipe: I
 
     The input's range is what the recipe makes of 0..255, so that an int8 input holds every pixel value.
     """
-    flat = [keras.ops.reshape(layer.output, (-1, int(np.prod(layer.output.shape[1:])))) for layer in folded.layers]
+    flat = [keras.layers.Flatten(name=f"{layer.name}.flat")(layer.output) for layer in folded.layers]  # a name that no layer has
     extremes = keras.Model(folded.input, [(keras.ops.min(values, axis=1), keras.ops.max(values, axis=1)) for values in flat])
     measured = [extremes.predict_on_batch(batch) for batch in batches]
     if not measured:

@@ -22,7 +22,7 @@ import numpy as np
 from edgecat.errors import ExportError, ModelError
 from edgecat.model_file import ModelCard, read_card, with_card
 from edgecat.photo import InputRecipe, Pixels
-from edgecat_export.dataset import FEW_PHOTOS, Dataset, choose_photos, find_dataset, normalise, pixel_batches
+from edgecat_export.dataset import FEW_PHOTOS, Dataset, choose_photos, find_photos_for, normalise, pixel_batches
 from edgecat_export.names import Ranges
 from edgecat_export.verify import Verification, verify
 
@@ -42,7 +42,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class _Job:
-    """What the child does. Photos travel as files in `folder`: inputs.npy and targets.npy to verify on, calibration.npy."""
+    """What the child does. Photos travel as files in `folder`: inputs.npy, targets.npy and perhaps groups.npy to verify on, calibration.npy."""
 
     checkpoint: Path
     card: ModelCard
@@ -79,7 +79,8 @@ def export(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if data:
-            calibrate_on, verify_on = choose_photos(find_dataset(data), card.labels, seed)
+            photos = find_photos_for(card, data)
+            calibrate_on, verify_on = choose_photos(photos, photos.labels, seed)
             say(f"photos: {len(calibrate_on.photos)} to calibrate on, {len(verify_on.photos)} others to verify on")
             if len(calibrate_on.photos) < FEW_PHOTOS and "int8" in precisions:
                 say(f"warning: only {len(calibrate_on.photos)} photos to calibrate on; with {FEW_PHOTOS} or more, int8 is more exact")
@@ -87,13 +88,15 @@ def export(
             np.save(folder / "calibration.npy", _read(calibrate_on, card.input))
             np.save(folder / "inputs.npy", _read(verify_on, card.input))
             np.save(folder / "targets.npy", verify_on.targets())
+            if photos.labels != card.labels:
+                np.save(folder / "groups.npy", [photos.labels.index(card.groups.get(label, label)) for label in card.labels])
         else:
             if "int8" in precisions and not ranges:
                 raise ExportError(f"{checkpoint}: carries no calibration, which int8 needs; give a folder of training photos with --data")
             say("no --data: calibrated by the ranges in the checkpoint, verified on inputs made by edgecat")
         verified = _in_child(_Job(checkpoint, dataclasses.replace(card, calibration=calibration), folder, tuple(files), ranges), say)
         return [
-            _put_in_place(folder / f"{precision}.{kind}", path, verification, verification.shortfalls(precision, max_drop))
+            _put_in_place(folder / f"{precision}.{kind}", path, verification, verification.shortfalls(precision, max_drop, len(card.labels)))
             for ((precision, kind), path), verification in zip(files.items(), verified, strict=True)
         ]
 
@@ -160,6 +163,7 @@ def _convert_and_verify(job: _Job, said: Any) -> list[Verification]:
     else:
         said.put("making inputs to verify on")
         inputs, targets = made_inputs(model, card.input), None
+    groups = np.load(job.folder / "groups.npy") if (job.folder / "groups.npy").exists() else None
     reference = np.concatenate([model.predict_on_batch(normalise(inputs[i : i + 32], card.input)) for i in range(0, len(inputs), 32)])
     ranges = job.ranges or {}
     if any(precision == "int8" for precision, _ in job.files) and not ranges:
@@ -181,7 +185,7 @@ def _convert_and_verify(job: _Job, said: Any) -> list[Verification]:
         file = job.folder / f"{precision}.{kind}"
         file.write_bytes(with_card(described, own))
         said.put(f"verifying {precision} {kind}")
-        verification = verify(file, inputs, reference, targets)
+        verification = verify(file, inputs, reference, targets, groups)
         file.write_bytes(with_card(described, dataclasses.replace(own, verification=verification.record())))
         verified.append(verification)
     return verified

@@ -1,0 +1,77 @@
+"""`edgecat models`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgecat.classifier import DEFAULT_MODEL
+from edgecat.errors import DataError, ModelError
+from edgecat.model_file import read_card
+
+SUFFIXES = (".tflite", ".onnx", ".keras")
+SHOWN_LABELS = 3
+
+
+def models(
+    folders: Annotated[list[Path] | None, typer.Argument(metavar="[FOLDER...]", help="Where to look; else the current folder.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List the models that come along, what `edgecat export` knows by name, and the model files in a folder.
+
+    [bold]edgecat models[/bold]
+
+    [bold]edgecat models exported --json[/bold]
+    """
+    found = [*_shipped(), *(row for folder in folders or [Path()] for row in _in_folder(folder))]
+    if as_json:
+        for row in found:
+            print(json.dumps(row, ensure_ascii=False))
+        return
+    lines = [("name", "precision", "size", "labels", "input", "accuracy", "file"), *map(_cells, found)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _shipped() -> Iterator[dict[str, Any]]:
+    yield _row(DEFAULT_MODEL, "what classify takes")
+    if importlib.util.find_spec("edgecat_export") is not None:
+        from edgecat_export.checkpoint import SHIPPED
+
+        for path in sorted(SHIPPED.glob("*.keras")):
+            yield _row(path, f"edgecat export {path.stem}")
+
+
+def _in_folder(folder: Path) -> Iterator[dict[str, Any]]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; expected a folder of model files")
+    for path in sorted(folder.iterdir()):
+        if path.suffix in SUFFIXES and not path.name.startswith(".") and path.is_file():
+            yield _row(path)
+
+
+def _row(path: Path, use: str | None = None) -> dict[str, Any]:
+    """`use` tells how to reach a model that comes along."""
+    row: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "use": use}
+    try:
+        card = read_card(path)
+    except ModelError as error:
+        return row | {"error": str(error).removeprefix(f"{path}: ")}
+    accuracy = card.verification.get("accuracy", card.evaluation.get("accuracy"))
+    row |= {"name": card.name, "architecture": card.architecture, "precision": card.precision, "labels": card.labels}
+    return row | {"input": [card.input.height, card.input.width], "accuracy": accuracy}
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    size, where = f"{row['bytes'] / 1e6:.2f} MB", row["use"] or row["file"]
+    if "error" in row:
+        return ("-", "-", size, "-", "-", "-", f"{where}: {row['error']}")
+    labels = ", ".join(row["labels"]) if len(row["labels"]) <= SHOWN_LABELS else str(len(row["labels"]))
+    accuracy = "-" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
+    return (row["name"], row["precision"], size, labels, "{} x {}".format(*row["input"]), accuracy, where)
