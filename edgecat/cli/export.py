@@ -14,7 +14,7 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|FILE.keras", help="mobilenet or mobilenet_v2, whose checkpoints come along, or a checkpoint of your own.", show_default=False
+            metavar="NAME|FILE.keras", help="mobilenet or mobilenet_v2, whose checkpoints come along, or a Keras file of your own.", show_default=False
         ),
     ],
     int8: Annotated[bool, typer.Option("--int8", help="Whole integers: a quarter of the size, the fastest on small boards. The default.")] = False,
@@ -30,6 +30,15 @@ def export(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
     name: Annotated[str | None, typer.Option(help="What to call the model; else as its checkpoint.", show_default=False)] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|a,b,…", help="For a .keras file that edgecat did not train: what its outputs mean, in order.", show_default=False),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="The same: it reads (pixel - mean) / std, pixel in 0..255; one number, or three for red, green and blue.", show_default=False),
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="See --mean.", show_default=False)] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(min=0, help="Points of accuracy that may be lost on --data. [default: 0.05, 0.1 and 0.5 for fp32, fp16 and int8]", show_default=False),
@@ -53,9 +62,11 @@ def export(
     progress = ProgressLine()
     with needs_export_extra("exporting"):
         from edgecat_export.checkpoint import find_checkpoint
+        from edgecat_export.given import Given
         from edgecat_export.pipeline import export as export_files
 
-        exported = export_files(find_checkpoint(source), out, precisions, formats, data or (), name, force, max_drop, seed, progress.say)
+        given = Given.parse(labels, mean, std)
+        exported = export_files(find_checkpoint(source), out, precisions, formats, data or (), name, force, max_drop, seed, progress.say, given)
     width = max(len(file.name) for file in exported)
     print(f"{'file':<{width}}  {'size':>8}  {'agreement':>9}  {'points lost':>11}  verified on")
     for file in exported:
