@@ -38,6 +38,7 @@ class ModelCard:
     calibration: Mapping[str, Any] = field(default_factory=dict)  # photos, their digest, seed
     evaluation: Mapping[str, Any] = field(default_factory=dict)  # data, accuracy of each class
     verification: Mapping[str, Any] = field(default_factory=dict)  # what on, agreement, accuracy lost, largest score difference
+    made_by: Mapping[str, Any] = field(default_factory=dict)  # command, checkpoint's file name and sha256
     versions: Mapping[str, str] = field(default_factory=dict)  # of the tools that made it
     licence: str = ""
     sha256: str = ""  # of the file's bytes without the card

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edgecat_export.made_inputs import noise
-from edgecat_export.verify import Verification
+from edgecat_export.verify import Verification, limits
 from real import CHELSEA, COFFEE, ROOT, Run
 
 from edgecat import Classifier, read_card
@@ -28,7 +28,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("exported")
     results = export(CHECKPOINTS / "mobilenet.keras", folder, ["fp32", "fp16", "int8"], ["tflite", "onnx"])
-    assert [result.shortfalls for result in results] == [[]] * 6
+    assert [result.built.shortfalls for result in results] == [[]] * 6
     return folder
 
 
@@ -153,9 +153,15 @@ def test_a_file_that_falls_short_is_not_written(edgecat: Run, tmp_path: Path, ex
 def test_what_counts_as_falling_short() -> None:
     good = Verification("photos", 1000, 0.99, 0.1, 0.001, accuracy=0.985, accuracy_of_keras=0.987)
     assert good.accuracy_lost == pytest.approx(0.2)
-    assert good.shortfalls("int8") == []
-    assert good.shortfalls("int8", max_drop=0.1) == ["0.20 points of accuracy lost, expected at most 0.1"]
-    assert len(good.shortfalls("fp32")) == 3
+    assert good.shortfalls(limits("int8", photos=True, labels=3)) == []
+    assert good.shortfalls(limits("int8", photos=True, labels=3, max_drop=0.1)) == ["0.20 points of accuracy lost, expected at most 0.1"]
+    assert good.shortfalls(limits("int8", photos=True, labels=3, min_agreement=0.995)) == ["agreement 99.00%, expected at least 99.5%"]
+    assert len(good.shortfalls(limits("fp32", photos=True, labels=3))) == 3
+    many = dataclasses.replace(good, mean_difference=0.0001, accuracy=0.60, accuracy_of_keras=0.61)
+    assert many.shortfalls(limits("int8", photos=True, labels=1000)) == []  # 98 % of 61 % are 59.8 %
+    assert dataclasses.replace(many, accuracy=0.59).shortfalls(limits("int8", photos=True, labels=1000)) == [
+        "2.00 points of accuracy lost, expected at most 1.22"
+    ]
 
 
 def test_misuse_of_export(edgecat: Run, tmp_path: Path) -> None:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgecat.cli.output import ProgressLine, complain, needs_export_extra, quiet_libraries
 from edgecat.errors import EdgecatError
 
+if TYPE_CHECKING:
+    from edgecat_export.build import Built
+    from edgecat_export.pipeline import Exported
+
+EXPLAINED_LAYERS = 15
+
 
 def export(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|FILE.keras", help="mobilenet or mobilenet_v2, whose checkpoints come along, or a checkpoint of your own.", show_default=False
+            metavar="NAME|FILE.keras", help="mobilenet or mobilenet_v2, whose checkpoints come along, or a Keras file of your own.", show_default=False
         ),
     ],
     int8: Annotated[bool, typer.Option("--int8", help="Whole integers: a quarter of the size, the fastest on small boards. The default.")] = False,
@@ -44,10 +51,29 @@ def export(
     alpha: Annotated[float | None, typer.Option(min=0.1, help="With --weights: width multiplier of its layers; else the architecture's own.")] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
     name: Annotated[str | None, typer.Option(help="What to call the model; else as its checkpoint.", show_default=False)] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|a,b,…", help="For a .keras file that edgecat did not train: what its outputs mean, in order.", show_default=False),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="The same: it reads (pixel - mean) / std, pixel in 0..255; one number, or three for red, green and blue.", show_default=False),
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="See --mean.", show_default=False)] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(min=0, help="Points of accuracy that may be lost on --data. [default: 0.05, 0.1 and 0.5 for fp32, fp16 and int8]", show_default=False),
     ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of best labels that must be the same. [default: 0.98 for int8 on --data; see the README]", show_default=False),
+    ] = None,
+    io: Annotated[str, typer.Option(help="What int8 TFLite files read and give: uint8 (MediaPipe and others want it) or int8.")] = "uint8",
+    mixed: Annotated[
+        bool,
+        typer.Option("--mixed", help="Where int8 still falls short, keep the layers that lose most in float32. Accelerators for integers refuse such files."),
+    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show which layers int8 costs most.")] = False,
     seed: Annotated[int, typer.Option(help="Decides which photos calibrate and which verify.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that edgecat did not make.")] = False,
 ) -> None:
@@ -67,34 +93,59 @@ def export(
     formats = {"tflite": ("tflite",), "onnx": ("onnx",), "all": ("tflite", "onnx")}.get(format_)
     if formats is None:
         raise typer.BadParameter(f"unknown format '{format_}'; expected tflite, onnx or all", param_hint="--format")
+    if io not in ("uint8", "int8"):
+        raise typer.BadParameter(f"unknown type '{io}'; expected uint8 or int8", param_hint="--io")
     precisions = [precision for precision, wanted in (("fp32", fp32), ("fp16", fp16), ("int8", int8)) if wanted] or ["int8"]
     if weights is not None and "int8" in precisions and not data:
         raise EdgecatError("int8 needs photos to calibrate on, and ImageNet weights bring none; give a folder of them with --data, or take --fp32 or --fp16")
     progress = ProgressLine()
     with needs_export_extra("exporting"):
         from edgecat_export.checkpoint import find_checkpoint
+        from edgecat_export.given import Given
         from edgecat_export.pipeline import export as export_files
 
+        given = Given.parse(labels, mean, std)
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = find_checkpoint(source) if weights is None else _of_imagenet(Path(folder), source, weights, size, alpha)
-            exported = export_files(checkpoint, out, precisions, formats, data or (), name, force, max_drop, seed, progress.say)
-    width = max(len(file.name) for file in exported)
-    print(f"{'file':<{width}}  {'size':>8}  {'agreement':>9}  {'points lost':>11}  verified on")
+            exported = export_files(
+                checkpoint, out, precisions, formats, data or (), name, force, max_drop, seed, progress.say, given, io, mixed, explain, min_agreement
+            )
+    _show(exported)
     for file in exported:
-        seen = file.verification
-        lost = "-" if seen.accuracy is None else f"{seen.accuracy_lost:.2f}"
-        print(
-            f"{file.name:<{width}}  {file.bytes / 1e6:>5.2f} MB  {seen.agreement:>9.2%}  {lost:>11}  {seen.count} {seen.inputs}"
-            + ("" if file.path else "  NOT WRITTEN")
-        )
-    for file in exported:
-        for shortfall in file.shortfalls:
-            complain(f"{file.name}: not written: {shortfall}; calibrate on photos like yours with --data, or take --fp16")
+        for shortfall in file.built.shortfalls:
+            complain(f"{file.name}: not written: {shortfall}; {_advice(file.built, bool(data))}")
     written = [file.path for file in exported if file.path]
     if written:
         progress.say(f"next: edgecat classify --model {written[0]} PHOTO")
     if len(written) < len(exported):
         raise typer.Exit(1)
+
+
+def _show(exported: Sequence[Exported]) -> None:
+    width = max(len(file.name) for file in exported)
+    print(f"{'file':<{width}}  {'size':>8}  {'agreement':>9}  {'points lost':>11}  {'one thread':>10}  verified on")
+    for file in exported:
+        built, seen = file.built, file.built.verification
+        lost = "-" if seen.accuracy is None else f"{seen.accuracy_lost:.2f}"
+        print(
+            f"{file.name:<{width}}  {file.bytes / 1e6:>5.2f} MB  {seen.agreement:>9.2%}  {lost:>11}  {built.latency_ms:>7.2f} ms  {seen.count} {seen.inputs}"
+            + ("" if file.path else "  NOT WRITTEN")
+        )
+    for file in exported:
+        if file.built.verification.classes:
+            classes = ", ".join(f"{name} {own:.2%} ({100 * (own - keras):+.2f})" for name, (own, keras) in file.built.verification.classes.items())
+            print(f"{file.name}: right on {classes}")
+    for file in exported:
+        if file.built.noise:
+            print(f"\n{file.name}: signal-to-noise ratio of each layer, worst first: if it alone were int8, and in the file with all before it")
+            for layer, (alone, inside) in list(file.built.noise.items())[:EXPLAINED_LAYERS]:
+                print(f"  {layer:<32}  {alone:>5.1f} dB  {'' if inside is None else f'{inside:>5.1f} dB'}".rstrip())
+
+
+def _advice(built: Built, photos: bool) -> str:
+    if not photos:
+        return "calibrate on photos like yours with --data, or take --fp16"
+    return "take --fp16" if built.float_layers else "allow layers in float32 with --mixed, or take --fp16; --explain shows which layers lose most"
 
 
 def _of_imagenet(folder: Path, architecture: str, weights: str, size: int | None, alpha: float | None) -> Path:

@@ -23,6 +23,8 @@ class ONNXEngine:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # Without VNNI, ONNX Runtime's fast int8 products overflow 16 bits: an ImageNet MobileNet lost 12 of 100 right answers. This forbids them.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors share no other parent

@@ -6,13 +6,16 @@ Those that come with the project lie in checkpoints/, one for each architecture,
 from __future__ import annotations
 
 import io
+import json
 import os
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgecat.errors import ModelError
-from edgecat.model_file import ZIP_NAME, ModelCard, model_format, read_card
+from edgecat.model_file import ZIP_NAME, ModelCard, read_card
 
 if TYPE_CHECKING:
     import keras
@@ -22,10 +25,9 @@ SHIPPED = Path(__file__).parent / "checkpoints"
 
 def find_checkpoint(name: str) -> Path:
     """The file of a checkpoint: a path to a .keras file, or the name of an architecture that one comes along for. Raises ModelError."""
-    if name.endswith(".keras") or "/" in name:
-        path = Path(name)
-        if model_format(path) != "keras":
-            raise ModelError(f"{path}: not a Keras checkpoint; expected a .keras file that 'edgecat train' has written")
+    path = Path(name)
+    if path.suffix or "/" in name:
+        check(path)
         return path
     shipped = SHIPPED / f"{name}.keras"
     if not shipped.exists():
@@ -35,24 +37,85 @@ def find_checkpoint(name: str) -> Path:
     return shipped
 
 
-def load(path: Path) -> tuple[keras.Model, ModelCard]:
-    """Raises ModelError; a checkpoint with code in it is refused, never run."""
+def check(path: Path) -> None:
+    """Raises ModelError if `path` is no whole .keras file, or one with code of its own, which is never run."""
+    expected = "expected a .keras that 'edgecat train' or model.save('NAME.keras') wrote"
+    if not path.exists():
+        raise ModelError(f"{path}: no such model file; {expected}")
+    if path.suffix != ".keras":
+        raise ModelError(f"{path}: no Keras file; {expected}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+            config = json.loads(archive.read("config.json"))
+            archive.getinfo("model.weights.h5")
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); expected a .keras file") from None
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError):
+        with path.open("rb") as file:
+            cut = file.read(4) == b"PK\x03\x04"
+        raise ModelError(f"{path}: {'damaged or cut short; copy it or train anew' if cut else f'no Keras file; {expected}'}") from None
+    except (KeyError, ValueError):
+        raise ModelError(f"{path}: a zip, but no Keras file; {expected}") from None
+    if broken:
+        raise ModelError(f"{path}: damaged, {broken} in it is not what was written; copy it or train anew")
+    for layer, code in _custom_code(config):
+        raise ModelError(f"{path}: layer '{layer}' is code of its own ({code}), which edgecat never runs; build the model from Keras's own layers only")
+
+
+def _custom_code(config: Any, layer: str = "model") -> Iterator[tuple[str, str]]:
+    """(the layer, what it is) of each part that is not Keras's own. What compile() left is passed over, as it is when a model is loaded."""
+    if isinstance(config, list):
+        for item in config:
+            yield from _custom_code(item, layer)
+    elif isinstance(config, dict):
+        kind, own = config.get("class_name"), config.get("config")
+        if isinstance(own, dict):
+            layer = str(own.get("name", layer))
+        module, registered = str(config.get("module") or "keras"), str(config.get("registered_name") or "")
+        if kind in ("Lambda", "__lambda__"):
+            yield layer, "a Lambda"
+        elif kind is not None and (module.split(".", maxsplit=1)[0] not in ("keras", "builtins") or ">" in registered):
+            yield layer, str(kind if kind != "function" else own)
+        for key, item in config.items():
+            if key not in ("compile_config", "build_config"):
+                yield from _custom_code(item, layer)
+
+
+def has_card(path: Path) -> bool:
+    """Whether a whole .keras file is one of edgecat's checkpoints, rather than one that Keras alone wrote."""
+    with zipfile.ZipFile(path) as archive:
+        return ZIP_NAME in archive.namelist()
+
+
+def load_model(path: Path) -> keras.Model:
+    """Raises ModelError; a file with code in it is refused, never run."""
     import keras
 
-    card = read_card(path)
+    check(path)
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True), card
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise ModelError(f"{path}: Keras cannot load this checkpoint ({str(error).strip().splitlines()[0]})") from None
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises all kinds on what it does not know
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{path}: Keras {keras.version()} cannot load this file ({reason[:200]}); save it anew with this version") from None
 
 
-def save(model: keras.Model, card: ModelCard, path: Path) -> None:
-    """Write whole or not at all; weights as float16, half the size, which Keras turns back into float32 when it loads them."""
+def load(path: Path) -> tuple[keras.Model, ModelCard]:
+    """A checkpoint of edgecat. Raises ModelError; one with code in it is refused, never run."""
+    model, card = load_model(path), read_card(path)
+    if model.output_shape[-1] != len(card.labels):
+        raise ModelError(f"{path}: {model.output_shape[-1]} outputs, but {len(card.labels)} labels in its card; train it anew")
+    return model, card
+
+
+def save(model: keras.Model, card: ModelCard, path: Path, half: bool = True) -> None:
+    """Write whole or not at all; weights as float16 (`half`), half the size, which Keras turns back into float32 when it loads them."""
     temporary = path.with_name(f".part.{path.stem}.keras")
     model.save(temporary, include_optimizer=False)
     with zipfile.ZipFile(temporary) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    members["model.weights.h5"] = _as_float16(members["model.weights.h5"])
+    if half:
+        members["model.weights.h5"] = _as_float16(members["model.weights.h5"])
     members[ZIP_NAME] = card.to_json().encode()
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():

@@ -1,13 +1,17 @@
 """A Keras model becomes a float TFLite or ONNX file whose tensors can be traced back to Keras layers."""
 
+import functools
 import logging
 import re
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
+
+from edgecat.errors import ExportError
 
 ONNX_OPSET = 17  # one below the newest that tf2onnx 1.17 is tested with
 
@@ -27,6 +31,8 @@ def layer_of_tensor(name: str) -> str | None:
 
 def _traceable(folded: keras.Model, batch: int | None) -> tuple[keras.Model, tf.types.experimental.GenericFunction, tf.TensorSpec]:
     def clone(layer: keras.Layer) -> keras.Layer:
+        if not isinstance(layer, keras.Layer):  # an operation, such as the sum of two layers
+            return layer
         return type(layer).from_config(layer.get_config() | {"name": f"{layer.name}."})
 
     model = keras.models.clone_model(folded, clone_function=clone)
@@ -36,6 +42,32 @@ def _traceable(folded: keras.Model, batch: int | None) -> tuple[keras.Model, tf.
     return model, tf.function(lambda pixels: {"scores": model(pixels, training=False)}), pixels
 
 
+def _naming_the_layer(to_float: Callable[[keras.Model, str], bytes]) -> Callable[[keras.Model, str], bytes]:
+    """Raises ExportError that names the layer which cannot be converted: none of the converters does."""
+
+    @functools.wraps(to_float)
+    def named(folded: keras.Model, precision: str) -> bytes:
+        try:
+            return to_float(folded, precision)
+        except Exception as error:  # converters raise all kinds
+            first, last = 1, len(folded.operations) - 1  # behind the input; the model up to `last` fails
+            while first < last:
+                middle = (first + last) // 2
+                try:
+                    to_float(keras.Model(folded.input, folded.operations[middle].output), precision)
+                    first = middle + 1
+                except Exception:
+                    last = middle
+            layer = folded.operations[last]
+            reason = str(error).strip().splitlines()[0].split("error: ")[-1]
+            raise ExportError(
+                f"layer '{layer.name}' ({type(layer).__name__}) cannot be converted by {to_float.__name__} ({reason}); build the model without it"
+            ) from None
+
+    return named
+
+
+@_naming_the_layer
 def to_tflite(folded: keras.Model, precision: str) -> bytes:
     """A `.tflite` of batch 1 and built-in operations only; input and output are float32 in either precision."""
     model, function, pixels = _traceable(folded, batch=1)
@@ -49,6 +81,7 @@ def to_tflite(folded: keras.Model, precision: str) -> bytes:
     return bytes(converter.convert())
 
 
+@_naming_the_layer
 def to_onnx(folded: keras.Model, precision: str) -> bytes:
     """An `.onnx` of any batch size; input `pixels` (batch, height, width, 3) and output `scores` are float32 in either precision."""
     _, function, pixels = _traceable(folded, batch=None)
@@ -65,7 +98,7 @@ def _name_by_layer(model: onnx.ModelProto) -> None:
     """Name nodes and tensors LAYER/OPERATION: tf2onnx leaves layers out and numbers on from one conversion to the next."""
     graph = model.graph
     graph.name, graph.doc_string = "edgecat", ""
-    names = {value.name: value.name for value in (*graph.input, *graph.output)}
+    names = {"": ""} | {value.name: value.name for value in (*graph.input, *graph.output)}  # no name: an optional input or output left out
     constants = {constant.name for constant in graph.initializer}
     taken: set[str] = set()
     for node in graph.node:
@@ -77,7 +110,7 @@ def _name_by_layer(model: onnx.ModelProto) -> None:
         for number, output in enumerate(node.output):
             names.setdefault(output, name if number == 0 else f"{name}:{number}")
         for number, tensor in enumerate(node.input):  # what no node before this one made is a constant
-            names.setdefault(tensor, f"{name}:{number}" if tensor else "")
+            names.setdefault(tensor, f"{name}:{number}")
         node.name = name
         node.input[:] = [names[tensor] for tensor in node.input]
         node.output[:] = [names[tensor] for tensor in node.output]

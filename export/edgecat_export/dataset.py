@@ -101,8 +101,11 @@ def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Data
     return Dataset(tuple(training), dataset.labels), Dataset(tuple(held_back), dataset.labels)
 
 
-def choose_photos(dataset: Dataset, labels: tuple[str, ...], seed: int) -> tuple[Dataset, Dataset]:
-    """Distinct photos to calibrate on and others to verify on, the same share of each class, seeded. Raises DataError."""
+def choose_photos(dataset: Dataset, labels: tuple[str, ...], seed: int, check: Callable[[Dataset], Dataset] = lambda chosen: chosen) -> tuple[Dataset, Dataset]:
+    """Distinct photos to calibrate on and others to verify on, the same share of each class, seeded. Raises DataError.
+
+    `check` may leave some of the chosen photos out.
+    """
     unknown = sorted(set(dataset.labels) - set(labels))
     if unknown:
         raise DataError(f"class folder '{unknown[0]}' is no label of the model; expected {', '.join(labels)}")
@@ -116,6 +119,7 @@ def choose_photos(dataset: Dataset, labels: tuple[str, ...], seed: int) -> tuple
             distinct.append(dataset.photos[i])
         if len(distinct) == CALIBRATION_PHOTOS + VERIFICATION_PHOTOS:
             break
+    distinct = list(check(Dataset(tuple(distinct), dataset.labels)).photos)
     if len(distinct) < 2:
         raise DataError("only one photo, or copies of one; expected some to calibrate on and others to verify on")
     cut = min(CALIBRATION_PHOTOS, len(distinct) // 2)
@@ -137,8 +141,9 @@ def check_photos(dataset: Dataset, recipe: InputRecipe, report: Callable[[str], 
     for text in filter(None, problems):
         report(f"left out: {text}")
     kept = Dataset(tuple(photo for photo, text in zip(dataset.photos, problems, strict=True) if text is None), dataset.labels)
+    before = dataset.counts()
     for label, count in kept.counts().items():
-        if not count:
+        if before[label] and not count:
             raise DataError(f"class '{label}' has no photo that can be read")
     return kept
 

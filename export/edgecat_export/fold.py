@@ -1,19 +1,28 @@
-"""The form of a model that is converted: batch normalisation folded into the weights, and how far each layer's output goes."""
+"""The form of a model that is converted: batch normalisation folded into the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import keras
 import numpy as np
 
-from edgecat.errors import DataError
-from edgecat.photo import InputRecipe
-from edgecat_export.names import Ranges
-
 _WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-_TRAINING_ONLY = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianNoise)
+# Nothing happens in them when a model classifies. (RandomCrop crops then too.)
+TRAINING_ONLY = (
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout2D,
+    keras.layers.AlphaDropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.ActivityRegularization,
+    keras.layers.Identity,
+    keras.layers.AugMix,
+    keras.layers.CutMix,
+    keras.layers.MixUp,
+    keras.layers.RandAugment,
+    *(layer for name, layer in vars(keras.layers).items() if name.startswith("Random") and name != "RandomCrop"),
+)
 # What the engines' weighted kernels do themselves; any other activation is an operation with a range of its own.
 _FUSED_ACTIVATIONS = (keras.activations.linear, keras.activations.relu, keras.activations.relu6)
 
@@ -25,7 +34,8 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     another activation that is an operation of its own) becomes `NAME_logits` and an activation `NAME`. A normalisation that
     follows no weighted layer becomes a depthwise convolution.
     """
-    originals = {layer.name: layer for layer in model.layers}
+    plain = keras.Model(model.inputs[0], model.outputs[0])  # a Sequential too, and without what compile() left
+    originals = {operation.name: operation for operation in plain.operations}
     originals |= {f"{name}_logits": layer for name, layer in originals.items()}
     weighted_by_output: dict[int, keras.Layer] = {}
     normalizations: dict[str, keras.Layer] = {}  # by the name of the layer that each is folded into
@@ -33,6 +43,8 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     def clone(layer: keras.Layer) -> keras.Layer:
         if isinstance(layer, keras.Model):
             raise ValueError(f"layer {layer.name!r} is a model itself: build on its .input and .output instead of calling it")
+        if not isinstance(layer, keras.Layer):  # an operation, such as the sum of two layers
+            return layer
         config = layer.get_config() | {"dtype": "float32"}
         if isinstance(layer, _WEIGHTED):
             config["use_bias"] = True
@@ -41,7 +53,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         return type(layer).from_config(config)
 
     def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(layer, _TRAINING_ONLY):
+        if isinstance(layer, TRAINING_ONLY):
             return args[0]
         if isinstance(layer, keras.layers.BatchNormalization) and id(args[0]) in weighted_by_output:
             normalizations[weighted_by_output[id(args[0])].name] = originals[layer.name]
@@ -56,7 +68,6 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
             weighted_by_output[id(output)] = layer
         return output
 
-    plain = keras.Model(model.inputs[0], model.outputs[0])  # a Sequential too, and without what compile() left
     pixels = keras.Input(model.inputs[0].shape[1:], name="pixels")
     folded = keras.models.clone_model(plain, input_tensors=pixels, clone_function=clone, call_function=call)
     for layer in folded.layers:
@@ -80,21 +91,3 @@ def _fold(kernel: np.ndarray, bias: np.ndarray, normalization: keras.Layer) -> t
     if kernel.shape[-1] != len(scale):  # depthwise: (height, width, channels, multiplier)
         scale = scale.reshape(kernel.shape[-2:])
     return (kernel * scale).astype(np.float32), bias.astype(np.float32)
-
-
-def measure_ranges(folded: keras.Model, batches: Iterable[np.ndarray], recipe: InputRecipe) -> Ranges:
-    """Run normalised photos (batch, height, width, 3) through a folded model and note how far each layer's output goes.
-
-    The input's range is what the recipe makes of 0..255, so that an int8 input holds every pixel value.
-    """
-    flat = [keras.layers.Flatten(name=f"{layer.name}.flat")(layer.output) for layer in folded.layers]  # a name that no layer has
-    extremes = keras.Model(folded.input, [(keras.ops.min(values, axis=1), keras.ops.max(values, axis=1)) for values in flat])
-    measured = [extremes.predict_on_batch(batch) for batch in batches]
-    if not measured:
-        raise DataError("no calibration photos; expected at least one batch")
-    ranges = {
-        layer.name: (float(min(low.min() for low, _ in ends)), float(max(high.max() for _, high in ends)))
-        for layer, *ends in zip(folded.layers, *measured, strict=True)
-    }
-    extent = recipe.normalise(np.array([[0] * 3, [255] * 3]))
-    return ranges | {"pixels": (float(extent.min()), float(extent.max()))}

@@ -1,7 +1,8 @@
 """A float file from `convert` and the ranges of its layers' outputs become an int8 file."""
 
+import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,10 +51,10 @@ def _tensor_ranges(pixels: str, steps: Iterable[_Step], ranges: Ranges) -> Range
     return known
 
 
-def tflite_int8(fp32: bytes, ranges: Ranges) -> bytes:
-    """Every weight (per channel) and every activation in int8; input and output are uint8.
+def tflite_int8(fp32: bytes, ranges: Ranges, io: str = "uint8", float_layers: Collection[str] = ()) -> bytes:
+    """Every weight (per channel) and every activation in int8, but for `float_layers`; input and output are uint8 or int8.
 
-    Takes a file from `to_tflite`. Where `ranges["pixels"]` is (-1, 127/128), the input is the photo's own bytes.
+    Takes a file from `to_tflite`. Where `ranges["pixels"]` is (-1, 127/128), a uint8 input is the photo's own bytes.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(fp32))
     [graph] = model.subgraphs
@@ -71,10 +72,15 @@ def tflite_int8(fp32: bytes, ranges: Ranges) -> bytes:
             widest = _weight_bound(kernel, bias[0] if bias else np.zeros(1), _WEIGHT_AXIS[step.operation], known[step.inputs[0]])
             bounds[step.inputs[1]] = [-widest, widest]
     statistics = {name: {"min": low, "max": high} for name, (low, high) in bounds.items()}
-    work = quantizer.Quantizer(bytearray(fp32), recipe.static_wi8_ai8())
+    recipes = recipe.static_wi8_ai8()
+    for layer in float_layers:  # an operation goes by the names of its outputs, which begin with those of the layers fused into it
+        recipes.append({"regex": rf"(^|;|/){re.escape(layer)}\._\d+/", "operation": "*", "algorithm_key": "no_quantize", "op_config": {}})
+    work = quantizer.Quantizer(bytearray(fp32), recipes)
     quantised = work.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
-    result = _with_uint8_input_and_output(bytearray(quantised.quantized_model))
-    assert_full_integer_tflite(result)
+    result = bytes(quantised.quantized_model)
+    if io == "uint8":
+        result = _with_uint8_input_and_output(bytearray(result))
+    assert_integer_tflite(result, io, float_layers)
     return result
 
 
@@ -128,8 +134,8 @@ def _with_uint8_input_and_output(int8_model: bytearray) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def onnx_int8(fp32: bytes, ranges: Ranges) -> bytes:
-    """QDQ with int8 weights per channel and uint8 activations; input, logits and softmax stay float32, the batch free.
+def onnx_int8(fp32: bytes, ranges: Ranges, float_layers: Collection[str] = ()) -> bytes:
+    """QDQ with int8 weights per channel and uint8 activations; input, logits, softmax and `float_layers` stay float32, the batch free.
 
     Takes a file from `to_onnx`.
     """
@@ -151,7 +157,7 @@ def onnx_int8(fp32: bytes, ranges: Ranges) -> bytes:
         activation_qType=QuantType.QUInt8,  # with int8, ONNX Runtime takes nearly twice as long on x86
         tensors_range=TensorsData(CalibrationMethod.MinMax, known),
         nodes_to_quantize=[],
-        nodes_to_exclude=[],
+        nodes_to_exclude=[node.name for node in nodes if node.name.split("/")[0] in float_layers],
         op_types_to_quantize=[operation for operation in QDQRegistry if operation != "Softmax"],
         extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
     )
@@ -161,34 +167,53 @@ def onnx_int8(fp32: bytes, ranges: Ranges) -> bytes:
     del quantised.metadata_props[:], quantised.opset_import[1:]  # what quant_pre_process left, its unused domains too
     onnx.checker.check_model(quantised, full_check=True)
     result = bytes(quantised.SerializeToString(deterministic=True))
-    assert_quantised_onnx(result)
+    assert_quantised_onnx(result, float_layers)
     return result
 
 
-def assert_full_integer_tflite(model_file: bytes) -> None:
-    """Raises ValueError naming float tensors, a DEQUANTIZE, weights with one scale for all channels, input or output not uint8."""
+def assert_integer_tflite(model_file: bytes, io: str = "uint8", float_layers: Collection[str] = ()) -> None:
+    """Raises ValueError naming float tensors outside of `float_layers`, weights with one scale for all channels, input or output of another type."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(model_file))
     [graph] = model.subgraphs
     tensors, kinds = graph.tensors, schema.TensorType
-    wrong = [f"float tensor {tensor.name.decode()!r}" for tensor in tensors if tensor.type in (kinds.FLOAT32, kinds.FLOAT16)]
-    wrong += [f"{tensors[i].name.decode()!r} is not uint8" for i in (*graph.inputs, *graph.outputs) if tensors[i].type != kinds.UINT8]
+    kind = {"uint8": kinds.UINT8, "int8": kinds.INT8}[io]
+    wrong = [f"{tensors[i].name.decode()!r} is not {io}" for i in (*graph.inputs, *graph.outputs) if tensors[i].type != kind]
+    if not float_layers:
+        wrong += [f"float tensor {tensor.name.decode()!r}" for tensor in tensors if tensor.type in (kinds.FLOAT32, kinds.FLOAT16)]
     for operator in graph.operators:
         operation, output = _operation(model, operator), tensors[operator.outputs[0]]
-        if operation == "DEQUANTIZE":
-            wrong.append(f"DEQUANTIZE makes {output.name.decode()!r}")
-        elif operation in _WEIGHT_AXIS:
-            steps = tensors[operator.inputs[1]].quantization
-            if steps is not None and steps.scale is not None and len(steps.scale) != output.shape[-1]:
+        if operation in _WEIGHT_AXIS:
+            weights = tensors[operator.inputs[1]]
+            if weights.type == kinds.INT8 and len(weights.quantization.scale) != output.shape[-1]:
                 wrong.append(f"the weights for {output.name.decode()!r} have one scale for {output.shape[-1]} channels")
+            if weights.type != kinds.INT8 and not any(f"{layer}._" in output.name.decode() for layer in float_layers):
+                wrong.append(f"the weights for {output.name.decode()!r} are not int8")
+    wrong += _not_built_in(model)
     if wrong:
-        raise ValueError(f"not an integer-only TFLite model: {'; '.join(wrong)}")
+        raise ValueError(f"not an integer TFLite model: {'; '.join(wrong)}")
 
 
-def assert_quantised_onnx(model_file: bytes) -> None:
-    """Raises ValueError naming every convolution and matrix product with an input that is not quantised."""
+def assert_float_tflite(model_file: bytes) -> None:
+    """Raises ValueError naming an input or output that is not float32, and operations that an interpreter alone cannot run."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(model_file))
+    [graph] = model.subgraphs
+    tensors, kinds = graph.tensors, schema.TensorType
+    wrong = [f"{tensors[i].name.decode()!r} is not float32" for i in (*graph.inputs, *graph.outputs) if tensors[i].type != kinds.FLOAT32]
+    wrong += _not_built_in(model)
+    if wrong:
+        raise ValueError(f"not a float TFLite model: {'; '.join(wrong)}")
+
+
+def _not_built_in(model: schema.ModelT) -> list[str]:
+    codes = (model.operatorCodes[operator.opcodeIndex] for operator in model.subgraphs[0].operators)
+    return [f"operation {code.customCode!r} is not built in" for code in codes if code.customCode]
+
+
+def assert_quantised_onnx(model_file: bytes, float_layers: Collection[str] = ()) -> None:
+    """Raises ValueError naming every convolution and matrix product outside of `float_layers` with an input that is not quantised."""
     graph = onnx.load_from_string(model_file).graph
     made_by = {output: node.op_type for node in graph.node for output in node.output}
-    products = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    products = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul") and node.name.split("/")[0] not in float_layers]
     wrong = [f"{node.name!r} takes {name!r}" for node in products for name in node.input if made_by.get(name) != "DequantizeLinear"]
     if wrong or not products:
         raise ValueError(f"not a quantised ONNX model, float inputs: {'; '.join(wrong) or 'nothing to quantise'}")

@@ -23,8 +23,9 @@ from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe
 from edgecat_export import checkpoint
 from edgecat_export.architectures import build_classifier, find_architecture, freeze_all_but
+from edgecat_export.calibrate import min_max, observe
 from edgecat_export.dataset import Dataset, augment, balanced_order, check_photos, choose_photos, find_dataset, normalise, pixel_batches, split
-from edgecat_export.fold import fold_batch_normalization, measure_ranges
+from edgecat_export.fold import fold_batch_normalization
 
 HEAD_EPOCHS = 40  # on features that were computed once: seconds
 LABEL_SMOOTHING = 0.05  # some labels are wrong
@@ -263,7 +264,7 @@ def _calibrate(path: Path, dataset: Dataset, seed: int, progress: Progress) -> N
     model, card = checkpoint.load(path)
     photos, _ = choose_photos(dataset, card.labels, seed)
     batches = (normalise(batch, card.input) for batch in pixel_batches([photo.path for photo in photos.photos], card.input))
-    ranges = measure_ranges(fold_batch_normalization(model), batches, card.input)
+    ranges = min_max(observe(fold_batch_normalization(model), batches), card.input)
     record = {"photos": len(photos.photos), "sha256": photos.digest(), "seed": seed, "ranges": ranges}
     checkpoint.save(model, dataclasses.replace(card, calibration=record), path)
 

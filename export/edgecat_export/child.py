@@ -1,0 +1,128 @@
+"""Work in a process of its own: its memory is given back, what its libraries print stays out of sight, and its crash is but an error."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from edgecat.errors import EdgecatError, ExportError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_OUT_OF_MEMORY = "needs more memory than there is, about 2.5 GB; close other programs, or export on a larger machine"
+
+
+class Said:
+    """Carries what the child says to the parent."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe, self.last = pipe, "starting"
+
+    def put(self, text: str) -> None:
+        self.last = text
+        self.pipe.send(text)
+
+
+def in_child(work: Callable[..., Any], *arguments: Any, folder: Path, say: Callable[[str], None]) -> Any:
+    """`work(*arguments, said)` in a child; `say` hears what it puts into `said`. Raises ExportError, and what else of edgecat's errors `work` raised.
+
+    All temporary files of the child lie in `folder`. The child ends when this call does, however that ends.
+    """
+    context = multiprocessing.get_context("spawn")
+    pipe, its_pipe = context.Pipe(duplex=False)
+    child = context.Process(target=_work, args=(its_pipe, folder, work, arguments), daemon=True)
+    try:
+        with _interrupts_held():  # Ctrl-C reaches the parent alone, which ends the child
+            child.start()
+        its_pipe.close()
+        while isinstance(message := pipe.recv(), str):
+            say(message)
+        child.join(5)
+        result, error = message
+        if error is not None:
+            raise error
+        return result
+    except EOFError:
+        child.join()
+        status = child.exitcode or 0
+        if status == -signal.SIGKILL:
+            raise ExportError(f"the conversion was killed, most likely by the system: it {_OUT_OF_MEMORY}") from None
+        how = f"crashed ({signal.Signals(-status).name})" if status < 0 else f"ended with exit status {status}"
+        raise ExportError(f"the conversion {how}; try another --format or precision") from None
+    finally:
+        if child.pid is not None:
+            child.kill()
+            child.join()
+        pipe.close()
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """A full disk, a file without permission or a lack of memory becomes an ExportError that says what to do."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        raise _in_words(error, "exporting", tempfile.gettempdir()) from error
+
+
+def _work(pipe: Connection, folder: Path, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
+    said = Said(pipe)
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        if "fork" in multiprocessing.get_all_start_methods():
+            multiprocessing.set_start_method("fork", force=True)  # locks of that kind, such as tqdm's, leave nothing behind when the child is killed
+        tempfile.tempdir = str(folder)  # so that nothing is left of a converter that was killed
+        os.environ["KERAS_BACKEND"] = "tensorflow"  # the only backend that the TFLite converter takes
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        pipe.send((work(*arguments, said), None))
+    except Exception as error:  # converters raise all kinds
+        pipe.send((None, _in_words(error, said.last, str(folder.parent))))
+
+
+def _end_with_parent(folder: Path) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        shutil.rmtree(folder, ignore_errors=True)  # it was killed, and could not
+        os._exit(1)
+
+
+def _in_words(error: Exception, doing: str, temporary: str) -> EdgecatError:
+    if isinstance(error, EdgecatError):
+        return error
+    if isinstance(error, MemoryError):
+        return ExportError(f"{doing}: {_OUT_OF_MEMORY}")
+    reason = " ".join(str(error).split())[:300]
+    if isinstance(error, OSError) and (error.errno in _NO_ROOM or any(os.strerror(number) in reason for number in _NO_ROOM)):
+        return ExportError(f"{doing}: no room for temporary files in {temporary} ({error.strerror or reason}); make some, or set TMPDIR to a folder with room")
+    if isinstance(error, OSError) and error.strerror:
+        return ExportError(f"{doing}: {error.filename or temporary}: {error.strerror}")
+    return ExportError(f"{doing} failed ({type(error).__name__}: {reason})")
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """A process that is started in here never sees SIGINT."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # else start() does it, and lets signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
