@@ -127,7 +127,7 @@ class _Source:
 
         self.said.put(f"looking into {file.name}")
         inside = noise_in_tflite(file, way.folded, self.explained) if file.suffix == ".tflite" else {}
-        alone = noise(way.folded, self.observed, way.ranges, self.explained, weighted_only=False)
+        alone = noise(way.folded, self.observed, way.ranges, self.explained)
         return {layer: (ratio, inside.get(layer)) for layer, ratio in alone.items()}
 
 

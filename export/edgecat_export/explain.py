@@ -23,8 +23,8 @@ class _Power(keras.layers.Layer):  # type: ignore[misc]
         return keras.ops.sum(keras.ops.square(signal), axis=axes), keras.ops.sum(keras.ops.square(other - signal), axis=axes)
 
 
-def noise(folded: keras.Model, observed: Mapping[str, Outputs], ranges: Ranges, photos: Array, weighted_only: bool = True) -> dict[str, float]:
-    """Signal-to-noise ratio (dB) of each layer if it alone were int8, its weights and its output; worst first.
+def noise(folded: keras.Model, observed: Mapping[str, Outputs], ranges: Ranges, photos: Array) -> dict[str, float]:
+    """Signal-to-noise ratio (dB) of each layer with weights if it alone were int8, its weights and its output; worst first.
 
     `photos` are normalised, (photos, height, width, 3).
     """
@@ -37,17 +37,16 @@ def noise(folded: keras.Model, observed: Mapping[str, Outputs], ranges: Ranges, 
     measured = keras.Model(folded.input, powers).predict(photos, batch_size=16, verbose=0)
     in_weights = {layer.name: float(lost.sum() / max(signal.sum(), 1e-20)) for layer, (signal, lost) in zip(weighted, measured, strict=True)}
     ratios = {}
-    for layer in folded.layers:
-        if weighted_only and layer.name not in in_weights:
-            continue
-        values = observed[layer.name].sample
-        lost = float(np.square(quantised(values, *ranges[layer.name]) - values).mean() / max(float(np.square(values).mean()), 1e-20))
-        ratios[layer.name] = _decibels(lost + in_weights.get(layer.name, 0.0))
+    for layer in weighted:
+        output = _output_layer(layer)
+        values = observed[output].sample
+        in_output = float(np.square(quantised(values, *ranges[output]) - values).mean() / max(float(np.square(values).mean()), 1e-20))
+        ratios[layer.name] = _decibels(in_weights[layer.name] + in_output)
     return dict(sorted(ratios.items(), key=lambda item: item[1]))
 
 
 def noise_in_tflite(file: Path, folded: keras.Model, photos: Array) -> dict[str, float]:
-    """Signal-to-noise ratio (dB) of each layer's output in an int8 file as written: of its own rounding and all before it."""
+    """Signal-to-noise ratio (dB) of each weighted layer's output in an int8 file as written: of its own rounding and all before it."""
     import warnings
 
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -76,7 +75,14 @@ def noise_in_tflite(file: Path, folded: keras.Model, photos: Array) -> dict[str,
             found = inside.get_tensor(details["index"]).astype(np.float32)
             signal[number] += np.square(values).sum()
             lost[number] += np.square((found - zero) * step - values if step else found - values).sum()
-    return {layer.name: _decibels(float(lost[i] / max(signal[i], 1e-20))) for i, layer in enumerate(layers)}
+    ratios = {layer.name: _decibels(float(lost[i] / max(signal[i], 1e-20))) for i, layer in enumerate(layers)}
+    return {layer.name: ratios[_output_layer(layer)] for layer in folded.layers if isinstance(layer, WEIGHTED) and _output_layer(layer) in ratios}
+
+
+def _output_layer(layer: keras.Layer) -> str:
+    """The activation that is fused into a weighted layer, or the layer itself."""
+    after = [node.operation for node in layer._outbound_nodes]
+    return str(after[0].name if len(after) == 1 and isinstance(after[0], keras.layers.ReLU) else layer.name)
 
 
 def _limits(dtype: Any) -> tuple[int, int]:
