@@ -102,14 +102,6 @@ def test_both_int8_formats_agree(exported: Path) -> None:
     assert np.mean(np.array(answers[0]) == np.array(answers[1])) >= 0.9
 
 
-def test_the_same_checkpoint_gives_the_same_bytes(exported: Path, tmp_path: Path) -> None:
-    from edgecat_export.pipeline import export
-
-    export(CHECKPOINTS / "mobilenet.keras", tmp_path, ["int8"], ["tflite", "onnx"])
-    for path in tmp_path.iterdir():
-        assert path.read_bytes() == (exported / path.name).read_bytes(), path.name
-
-
 def test_with_photos_it_calibrates_on_some_and_verifies_on_others(edgecat: Run, tmp_path: Path) -> None:
     from PIL import Image
 
@@ -168,12 +160,6 @@ def test_misuse_of_export(edgecat: Run, tmp_path: Path) -> None:
     done = edgecat("export", "mobilenett", "--int8")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "edgecat: unknown architecture 'mobilenett'; did you mean 'mobilenet'? Known: mobilenet, mobilenet_v2\n"
-    assert edgecat("export", "none.keras").stderr == "edgecat: none.keras: no such model file\n"
-    (tmp_path / "text.keras").write_text("no checkpoint")
-    assert edgecat("export", "text.keras").stderr == "edgecat: text.keras: not a model file; expected .tflite or .onnx\n"
-    (tmp_path / "cut.keras").write_bytes((CHECKPOINTS / "mobilenet.keras").read_bytes()[:50_000])
-    done = edgecat("export", "cut.keras")
-    assert done.stderr == "edgecat: cut.keras: no labels inside; the file is cut short or was not made by 'edgecat train'\n"
     (tmp_path / "mobilenet-int8.tflite").write_text("somebody's own")
     done = edgecat("export", "mobilenet", "--int8")
     assert done.returncode == 1

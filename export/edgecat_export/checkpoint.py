@@ -96,6 +96,8 @@ def load_model(path: Path) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises all kinds on what it does not know
+        if isinstance(error, OSError) and error.errno:  # such as a full disk: no fault of the file
+            raise
         reason = " ".join(str(error).split())
         raise ModelError(f"{path}: Keras {keras.version()} cannot load this file ({reason[:200]}); save it anew with this version") from None
 

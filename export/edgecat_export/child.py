@@ -83,7 +83,7 @@ def _work(pipe: Connection, folder: Path, work: Callable[..., Any], arguments: t
         os.dup2(null, 2)
         if "fork" in multiprocessing.get_all_start_methods():
             multiprocessing.set_start_method("fork", force=True)  # locks of that kind, such as tqdm's, leave nothing behind when the child is killed
-        tempfile.tempdir = str(folder)  # so that nothing is left of a converter that was killed
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder)  # so that nothing is left of a converter that was killed
         os.environ["KERAS_BACKEND"] = "tensorflow"  # the only backend that the TFLite converter takes
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         pipe.send((work(*arguments, said), None))

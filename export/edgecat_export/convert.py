@@ -49,6 +49,8 @@ def _naming_the_layer(to_float: Callable[[keras.Model, str], bytes]) -> Callable
     def named(folded: keras.Model, precision: str) -> bytes:
         try:
             return to_float(folded, precision)
+        except (OSError, MemoryError):
+            raise
         except Exception as error:  # converters raise all kinds
             first, last = 1, len(folded.operations) - 1  # behind the input; the model up to `last` fails
             while first < last:
@@ -108,7 +110,7 @@ def _name_by_layer(model: onnx.ModelProto) -> None:
             name = f"{base}_{len(taken)}"
         taken.add(name)
         for number, output in enumerate(node.output):
-            names.setdefault(output, name if number == 0 else f"{name}:{number}")
+            names.setdefault(output, name if number == 0 else f"{name}.{number}")
         for number, tensor in enumerate(node.input):  # what no node before this one made is a constant
             names.setdefault(tensor, f"{name}:{number}")
         node.name = name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import shlex
 import sys
 import warnings
 import zipfile
@@ -45,6 +47,7 @@ def imagenet_checkpoint(folder: Path, architecture: str, weights: str, size: int
         groups=imagenet_groups(),
         input=InputRecipe(size, size, mean=MEAN, std=STD),
         training={"data": "ImageNet (ILSVRC 2012)", "weights": Path(weights).name, "alpha": alpha},
+        made_by=_made_by(architecture, weights, size, alpha),
         licence="Apache-2.0" if weights == "imagenet" else "",  # that of keras.applications' MobileNets; of a file it is not known
     )
     path = folder / f"{card.name}.keras"
@@ -52,3 +55,9 @@ def imagenet_checkpoint(folder: Path, architecture: str, weights: str, size: int
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(ZIP_NAME, card.to_json())
     return path
+
+
+def _made_by(architecture: str, weights: str, size: int, alpha: float) -> dict[str, str]:
+    words = ["edgecat", "export", architecture, "--weights", Path(weights).name, "--size", str(size), "--alpha", f"{alpha:g}"]
+    digest = {} if weights == "imagenet" else {"sha256": hashlib.sha256(Path(weights).read_bytes()).hexdigest()}
+    return {"command": shlex.join(words), "weights": Path(weights).name, **digest}

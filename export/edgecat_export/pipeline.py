@@ -76,7 +76,10 @@ def export(
             checkpoint = folder / "adopted.keras"
             in_child(_adopt, source, given, checkpoint, folder=folder, say=say)
         card = read_card(checkpoint)
-        card = dataclasses.replace(card, name=name or card.name, made_by=_made_by(source, data, name, seed, given))
+        options = {"--seed": seed if data and seed != 1 else None, "--name": name, "--io": io if io != "uint8" else None}
+        words = [str(word) for option, value in options.items() if value is not None for word in (option, value)]
+        words += ["--mixed"] * mixed + given.options()
+        card = dataclasses.replace(card, name=name or card.name, made_by=_made_by(source, card, words, data))
         files = {(precision, kind): out / f"{card.name}-{precision}.{kind}" for precision in precisions for kind in formats}
         for path in files.values():
             if path.exists() and not force and not _made_here(path):
@@ -125,15 +128,17 @@ def _check_folder(out: Path) -> None:
         raise ExportError(f"{out}: cannot be written to ({error.strerror}); give another folder with --out") from None
 
 
-def _made_by(source: Path, data: Sequence[str], name: str | None, seed: int, given: Given) -> dict[str, str]:
+def _made_by(source: Path, card: ModelCard, options: Sequence[str], data: Sequence[str]) -> dict[str, str]:
     """For the card: base names only, so that where a file was made does not show in it; precision and format are added for each."""
-    words = ["edgecat", "export", source.stem if source.parent == checkpoints.SHIPPED else source.name]
+    origin = dict(card.made_by)  # of ImageNet weights
+    if not origin:
+        command = shlex.join(["edgecat", "export", source.stem if source.parent == checkpoints.SHIPPED else source.name])
+        origin = {"command": command, "checkpoint": source.name, "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
+    words = []
     for folder in data:
         label, equals, path = folder.rpartition("=")
         words += ["--data", f"{label}{equals}{Path(path).resolve().name}"]
-    words += ["--seed", str(seed)] if data and seed != 1 else []
-    words += ["--name", name] if name else []
-    return {"command": shlex.join([*words, *given.options()]), "checkpoint": source.name, "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
+    return {**origin, "command": " ".join(filter(None, (origin["command"], shlex.join([*words, *options]))))}
 
 
 def _store(dataset: Dataset, recipe: InputRecipe, path: Path) -> None:

@@ -1,0 +1,418 @@
+"""`edgecat export` of what it cannot export, of Keras files it did not train, and on machines in trouble."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edgecat_export.made_inputs import noise
+from PIL import Image
+from real import CHELSEA, COFFEE, ROOT, Run
+
+from edgecat import Classifier, InputRecipe, read_card
+
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("tf2onnx") is None, reason="needs edgecat[export]"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # of Keras
+]
+MOBILENET = ROOT / "export" / "edgecat_export" / "checkpoints" / "mobilenet.keras"
+RUN = [sys.executable, "-c", "import edgecat.cli; edgecat.cli.main()", "export"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small .keras files that Keras alone wrote."""
+    import keras
+    from keras import layers
+
+    folder = tmp_path_factory.mktemp("models")
+    keras.utils.set_random_seed(1)
+
+    def save(
+        name: str, *after: keras.Layer, size: tuple[int | None, ...] = (32, 32, 3), before: tuple[keras.Layer, ...] = (layers.Rescaling(1 / 255),)
+    ) -> None:
+        values = pixels = keras.Input(size)
+        for layer in (*before, layers.Conv2D(8, 3, 2, activation="relu"), layers.GlobalAveragePooling2D(), *after):
+            values = layer(values)
+        keras.Model(pixels, values).save(folder / f"{name}.keras")
+
+    three = layers.Dense(3, "softmax", kernel_initializer=keras.initializers.RandomNormal(stddev=8))
+    save("logits", layers.Dropout(0.5), layers.Dense(3, kernel_initializer=keras.initializers.RandomNormal(stddev=8)))
+    save("sigmoid", layers.Dense(1, "sigmoid", kernel_initializer="ones"), before=(layers.RandomFlip(), layers.Rescaling(1 / 127.5, -1)))
+    save("plain", three, before=())
+    colours = layers.Normalization(mean=[124, 117, 104], variance=[3400, 3300, 3200])
+    save("colours", three, before=(colours,))
+    base = keras.Sequential([keras.Input((32, 32, 3)), layers.Conv2D(8, 3, 2, name="conv"), layers.BatchNormalization(), layers.ReLU(6.0)], name="base")
+    augmentation = keras.Sequential([layers.RandomFlip(), layers.RandomRotation(0.1)])
+    save("transfer", three, before=(augmentation, layers.Rescaling(1 / 127.5, -1), base))
+    save("grey", three, size=(32, 32, 1))
+    save("any_size", three, size=(None, None, 3))
+    save("many", layers.Dense(3, "sigmoid", name="tags"))
+    save("linear", layers.Dense(1, name="value"))
+    save("relu", layers.Dense(3, "relu", name="positive"))
+    save("lanczos", three, before=(layers.Rescaling(1 / 255), layers.Resizing(40, 40, "lanczos5", name="enlarge")))
+    save("unit", three, before=(layers.Rescaling(1 / 255), layers.UnitNormalization(name="direction")))
+    vector = keras.Input((7,))
+    keras.Model(vector, layers.Dense(3, "softmax")(vector)).save(folder / "vector.keras")
+    left, right = keras.Input((32, 32, 3)), keras.Input((32, 32, 3))
+    keras.Model([left, right], layers.Dense(3, "softmax")(layers.Flatten()(left + right))).save(folder / "two.keras")
+    save("lambda", layers.Lambda(lambda x: x * 2, name="twice"))
+
+    @keras.saving.register_keras_serializable()
+    class Mine(layers.Layer):  # type: ignore[misc]
+        def call(self, values: object) -> object:
+            return values
+
+    save("custom", Mine(name="own"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for seed, label in enumerate(("a", "b", "c")):
+        (folder / label).mkdir()
+        for number, picture in enumerate(noise(InputRecipe(64, 64), 6, seed)):
+            Image.fromarray(picture).save(folder / label / f"{number}.png")
+    return folder
+
+
+ABC = ("--labels", "a,b,c")
+ONE_IMAGE = "expected one RGB image of a fixed size, (batch, height, width, 3)"
+MEANING = "expected a softmax, logits (no activation), or one sigmoid unit and two labels"
+REFUSED = {  # these are seen only once Keras has loaded the file: all are run at once
+    "grey": (ABC, f"its input is (None, 32, 32, 1), grey; {ONE_IMAGE}"),
+    "vector": (ABC, f"its input is (None, 7); {ONE_IMAGE}"),
+    "two": (ABC, f"2 inputs, (None, 32, 32, 3) and (None, 32, 32, 3); {ONE_IMAGE}"),
+    "any_size": (
+        ABC,
+        f"its input is (None, None, None, 3), of no fixed size; {ONE_IMAGE}; call it on keras.Input((224, 224, 3)), or another size, and save that model",
+    ),
+    "many": (ABC, f"'tags' has 3 sigmoid units, each label true or not by itself; {MEANING}: edgecat gives each photo one label"),
+    "linear": (
+        ("--labels", "a,b"),
+        f"'value' is one linear unit, whose value may mean anything; {MEANING}; put activation='sigmoid' on it if it is a logit",
+    ),
+    "relu": (ABC, f"it ends in 'positive' (relu), whose values are no probabilities; {MEANING}"),
+    "logits": (("--labels", "a,b"), "3 answers, but --labels has 2; expected one for each, in the order of the outputs"),
+    "sigmoid": (ABC, "2 answers, but --labels has 3; expected one for each, in the order of the outputs"),
+    "plain": (
+        (),
+        "carries no model card; give --labels FILE or --labels a,b,… (3, in the order of the outputs) and --mean and --std: "
+        "the model reads (pixel - mean) / std, pixel in 0..255",
+    ),
+    "colours": ((*ABC, "--mean", "128", "--std", "128"), "it normalises its input itself; leave --mean and --std out"),
+    "lanczos": (
+        (*ABC, "--format", "tflite"),
+        "layer 'enlarge' (Resizing) cannot be converted by to_tflite ('tf.ScaleAndTranslate' op is neither a custom op nor a flex op); "
+        "build the model without it",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def refusals(models: Path) -> dict[str, subprocess.CompletedProcess[str]]:
+    def run(name: str) -> subprocess.CompletedProcess[str]:
+        command = [*RUN, str(models / f"{name}.keras"), "--fp32", "--out", str(models / "out"), *REFUSED[name][0]]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    with ThreadPoolExecutor(4) as pool:
+        return dict(zip(REFUSED, pool.map(run, REFUSED), strict=True))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_model_that_is_no_image_classifier_is_refused(refusals: dict[str, subprocess.CompletedProcess[str]], models: Path, name: str) -> None:
+    done = refusals[name]
+    assert (done.returncode, done.stdout) == (1, "")
+    where = "" if name == "lanczos" else f"{models / name}.keras: "
+    assert done.stderr.splitlines()[-1] == f"edgecat: {where}{REFUSED[name][1]}"
+    assert "Traceback" not in done.stderr
+    assert not (models / "out").exists()
+
+
+def test_a_layer_that_cannot_be_quantised_is_named(edgecat: Run, models: Path, photos: Path, tmp_path: Path) -> None:
+    done = edgecat("export", models / "unit.keras", "--int8", "--format", "tflite", *ABC, "--data", photos)
+    assert done.returncode == 1
+    assert "'direction'" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "labels"),
+    [
+        ("logits", (), "abc"),
+        ("sigmoid", (), "ab"),
+        ("colours", (), "abc"),
+        ("transfer", (), "abc"),
+        ("plain", ("--mean", "127.5", "--std", "127.5"), "abc"),
+    ],
+)
+def test_a_keras_file_without_a_card_answers_like_keras(edgecat: Run, models: Path, tmp_path: Path, name: str, options: tuple[str, ...], labels: str) -> None:
+    import keras
+
+    (tmp_path / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
+    done = edgecat("export", models / f"{name}.keras", "--fp32", "--labels", "labels.txt", *options)
+    assert done.returncode == 0, done.stderr
+    original = keras.models.load_model(models / f"{name}.keras", compile=False)
+    for kind in ("tflite", "onnx"):
+        with Classifier(tmp_path / f"{name}-fp32.{kind}") as classifier:
+            assert classifier.card.labels == tuple(labels)
+            for photo in (CHELSEA, COFFEE):
+                pixels = classifier.pixels(photo)
+                values = pixels[None].astype(np.float32)
+                [wanted] = np.asarray(original.predict_on_batch((values - 127.5) / 127.5 if options else values))
+                if name == "logits":
+                    wanted = np.exp(wanted) / np.exp(wanted).sum()
+                if name == "sigmoid":
+                    wanted = np.array([1 - wanted[0], wanted[0]])
+                assert classifier.run(classifier.tensor(pixels)) == pytest.approx(wanted, abs=1e-4)
+    card = read_card(tmp_path / f"{name}-fp32.onnx")
+    recipe = {"logits": (0, 255), "colours": (128, 128)}.get(name, (127.5, 127.5))
+    assert (card.input.mean, card.input.std) == pytest.approx(recipe, abs=1e-3)
+    assert card.made_by["command"].startswith(f"edgecat export {name}.keras --labels {','.join(labels)}")
+
+
+def test_without_a_card_int8_is_calibrated_on_photos(edgecat: Run, models: Path, photos: Path, tmp_path: Path) -> None:
+    done = edgecat("export", models / "logits.keras", "--int8", *ABC)
+    assert done.stderr == (
+        f"edgecat: {models}/logits.keras: carries no calibration, which int8 needs; give a folder of training photos with --data, or take --fp16\n"
+    )
+    (photos / "a" / "cut.png").write_bytes((photos / "a" / "0.png").read_bytes()[:300])
+    (photos / "b" / "text.jpg").write_text("no photo")
+    done = edgecat("export", models / "logits.keras", "--int8", *ABC, "--data", photos, "--max-drop", "100")
+    assert f"left out: {photos}/a/cut.png: broken photo" in done.stderr
+    assert f"left out: {photos}/b/text.jpg: not a photo" in done.stderr
+    assert "photos: 9 to calibrate on, 9 others to verify on" in done.stderr
+    assert "logits-int8.onnx" in done.stdout
+    (tmp_path / "broken" / "a").mkdir(parents=True)
+    (tmp_path / "broken" / "b").mkdir()
+    for path in ("broken/a/1.jpg", "broken/b/1.jpg", "broken/b/2.jpg"):
+        (tmp_path / path).write_text(f"no photo {path}")
+    done = edgecat("export", models / "logits.keras", "--int8", *ABC, "--data", "broken")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "edgecat: class 'a' has no photo that can be read")
+
+
+def test_code_in_a_file_is_refused_and_never_run(edgecat: Run, models: Path, tmp_path: Path) -> None:
+    end = "which edgecat never runs; build the model from Keras's own layers only\n"
+    done = edgecat("export", models / "lambda.keras", "--fp32", *ABC)
+    assert (done.returncode, done.stderr) == (1, f"edgecat: {models}/lambda.keras: layer 'twice' is code of its own (a Lambda), {end}")
+    done = edgecat("export", models / "custom.keras", "--fp32", *ABC)
+    assert (done.returncode, done.stderr) == (1, f"edgecat: {models}/custom.keras: layer 'own' is code of its own (Mine), {end}")
+    # A file that names a module which lies beside it, as an attacker would have it: importing it would leave a trace.
+    for module in ("evil", "keras_hub"):
+        (tmp_path / f"{module}.py").write_text("open('trace', 'w').close()\nclass Layer: pass\n")
+        with zipfile.ZipFile(MOBILENET) as source, zipfile.ZipFile(tmp_path / "evil.keras", "w") as target:
+            for name in source.namelist():
+                content = source.read(name)
+                if name == "config.json":
+                    config = json.loads(content)
+                    config["config"]["layers"][1] |= {"module": module, "class_name": "Layer"}
+                    content = json.dumps(config).encode()
+                target.writestr(name, content)
+        done = edgecat("export", "evil.keras", "--fp32")
+        assert (done.returncode, done.stderr) == (1, f"edgecat: evil.keras: layer 'conv1' is code of its own (Layer), {end}")
+    assert not (tmp_path / "trace").exists()
+
+
+def test_files_that_are_no_whole_keras_file(edgecat: Run, tmp_path: Path) -> None:
+    expected = "expected a .keras that 'edgecat train' or model.save('NAME.keras') wrote\n"
+    whole = MOBILENET.read_bytes()
+    cut = tmp_path / "cut.keras"
+    for length in (5, 1000, len(whole) // 2, len(whole) - 1000, len(whole) - 1):
+        cut.write_bytes(whole[:length])
+        done = edgecat("export", "cut.keras")
+        assert (done.returncode, done.stderr) == (1, "edgecat: cut.keras: damaged or cut short; copy it or train anew\n"), length
+    cut.write_bytes(whole[:100_000] + bytes([whole[100_000] ^ 1]) + whole[100_001:])
+    assert edgecat("export", "cut.keras").stderr.startswith("edgecat: cut.keras: damaged")
+    for name, content in (("empty.keras", b""), ("text.keras", b"no model"), ("model.h5", b"\x89HDF\r\n\x1a\n")):
+        (tmp_path / name).write_bytes(content)
+        assert edgecat("export", name).stderr == f"edgecat: {name}: no Keras file; {expected}"
+    with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
+        archive.writestr("readme.txt", "a zip of something else")
+    assert edgecat("export", "other.keras").stderr == f"edgecat: other.keras: a zip, but no Keras file; {expected}"
+    assert edgecat("export", "none.keras").stderr == f"edgecat: none.keras: no such model file; {expected}"
+    with zipfile.ZipFile(tmp_path / "torn.keras", "w") as archive, zipfile.ZipFile(MOBILENET) as source:
+        for name in source.namelist():  # the weights themselves cut short
+            archive.writestr(name, source.read(name)[: 500_000 if name.endswith(".h5") else None])
+    done = edgecat("export", "torn.keras", "--fp32")
+    assert done.returncode == 1
+    assert "torn.keras: Keras 3." in done.stderr
+    assert "cannot load this file" in done.stderr
+
+
+def test_options_for_a_model_without_a_card(edgecat: Run, tmp_path: Path) -> None:
+    def complaint(*options: str) -> str:
+        done = edgecat("export", MOBILENET, *options)
+        assert done.returncode == 1
+        return done.stderr
+
+    assert complaint(*ABC) == f"edgecat: {MOBILENET}: carries its labels and its recipe; leave --labels, --mean and --std out\n"
+    assert complaint("--labels", "a,b,a") == "edgecat: --labels a,b,a: 'a' comes twice; expected a name of its own for each output\n"
+    assert complaint("--labels", "none.txt") == (
+        "edgecat: --labels none.txt: No such file or directory; expected a file of one label a line, or labels with commas between them\n"
+    )
+    numbers = "expected one number, or three with commas between them for red, green and blue, on the scale 0..255\n"
+    assert complaint("--mean", "a") == f"edgecat: --mean a: {numbers}"
+    assert complaint("--std", "1,2") == f"edgecat: --std 1,2: {numbers}"
+    assert complaint("--std", "0") == "edgecat: --std 0: the pixels are divided by it; expected numbers above 0\n"
+
+
+def test_a_folder_that_cannot_be_written_is_seen_before_the_work(edgecat: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for out in ("file", "file/below", "/proc/none/below"):
+        began = time.monotonic()
+        done = edgecat("export", "mobilenet", "--out", out)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"edgecat: {out}: cannot be written to (")
+        assert done.stderr.endswith("); give another folder with --out\n")
+        assert done.stderr.count("\n") == 1
+        assert time.monotonic() - began < 10
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """No file may grow past 3 MB, in the child neither; the model is to have 3.3."""
+    (tmp_path / "temporary").mkdir()
+    limit: Callable[[], None] = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))  # noqa: E731
+    done = subprocess.run(
+        [*RUN, "mobilenet", "--fp32", "--format", "onnx", "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limit,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+    )
+    assert done.returncode == 1
+    advice = f"no room for temporary files in {tmp_path}/temporary (File too large); make some, or set TMPDIR to a folder with room"
+    assert done.stderr.splitlines()[-1] == f"edgecat: converting to fp32 onnx: {advice}"
+    assert [path.name for path in tmp_path.rglob("*")] == ["temporary"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk_in_the_output_folder(edgecat: Run, small_disk: Path) -> None:
+    (small_disk / "mobilenet-int8.onnx").write_bytes(b"")
+    done = edgecat("export", "mobilenet", "--int8", "--format", "onnx", "--out", "disk", "--force")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "edgecat: disk/mobilenet-int8.onnx: cannot be written (No space left on device); make room, or give another folder with --out"
+    )
+    assert [(path.name, path.stat().st_size) for path in small_disk.iterdir()] == [("mobilenet-int8.onnx", 0)]
+
+
+def test_a_full_disk_for_temporary_files(edgecat: Run, small_disk: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for label in ("cat", "dog"):
+        (tmp_path / "photos" / label).symlink_to(photos / ("a" if label == "cat" else "b"))
+    done = edgecat("export", "mobilenet", "--int8", "--data", "photos", TMPDIR=str(small_disk))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"edgecat: exporting: no room for temporary files in {small_disk} (No space left on device); make some, or set TMPDIR to a folder with room"
+    )
+    assert not list(small_disk.iterdir())
+
+
+def children(pid: int) -> dict[int, str]:
+    """Process id -> command line."""
+    found = (Path(f"/proc/{pid}/task/{pid}/children")).read_text().split()
+    return {int(child): Path(f"/proc/{child}/cmdline").read_text() for child in found}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("said", ["no --data", "making inputs"])
+@pytest.mark.parametrize(
+    ("whom", "how", "status", "last"),
+    [
+        ("group", signal.SIGINT, 130, None),
+        ("parent", signal.SIGINT, 130, None),
+        ("parent", signal.SIGKILL, -signal.SIGKILL, None),
+        ("child", signal.SIGKILL, 1, "edgecat: the conversion was killed, most likely by the system: it needs more memory than there is, about 2.5 GB; "),
+    ],
+)
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path, whom: str, how: signal.Signals, status: int, last: str | None, said: str) -> None:
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "mobilenet-fp32.onnx").write_text("earlier")
+    process = subprocess.Popen(
+        [*RUN, "mobilenet", "--fp32", "--format", "onnx", "--force", "--out", str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+    )
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith(said):
+        pass
+    time.sleep(0.5)
+    [child] = [pid for pid, command in children(process.pid).items() if "spawn_main" in command]
+    if whom == "group":
+        os.killpg(process.pid, how)
+    else:
+        os.kill(process.pid if whom == "parent" else child, how)
+    rest = process.communicate(timeout=60)[1]
+    assert process.returncode == status, rest
+    assert "Traceback" not in rest
+    if last is not None:
+        assert rest.splitlines()[-1].startswith(last)
+    until = time.monotonic() + 20
+    while (Path(f"/proc/{child}").exists() or list((tmp_path / "temporary").iterdir())) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{child}").exists()
+    assert not list((tmp_path / "temporary").iterdir())
+    assert {path.name for path in tmp_path.iterdir()} == {"temporary", "mobilenet-fp32.onnx"}
+    assert (tmp_path / "mobilenet-fp32.onnx").read_text() == "earlier"
+
+
+def test_exporting_in_process_gives_the_memory_back(tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from edgecat_export.pipeline import export
+def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6
+import edgecat_export.verify, edgecat.engines.litert
+before = resident()
+export(Path({str(MOBILENET)!r}), Path('.'), ['int8'], ['tflite'])
+print(resident() - before)
+"""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("reads /proc")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert float(done.stdout) < 50  # MB; Keras and a converter take more than a thousand
+
+
+def test_the_same_checkpoint_gives_the_same_bytes_and_the_card_says_how(edgecat: Run, tmp_path: Path) -> None:
+    import hashlib
+
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        assert edgecat("export", "mobilenet", "--fp32", "--int8", "--fp16", "--out", folder).returncode == 0
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert len(files) == 6
+    for name in files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes(), name
+        card = read_card(tmp_path / "one" / name)
+        assert card.made_by == {
+            "command": f"edgecat export mobilenet --{card.precision} --format {name.rpartition('.')[2]}",
+            "checkpoint": "mobilenet.keras",
+            "sha256": hashlib.sha256(MOBILENET.read_bytes()).hexdigest(),
+        }
+        assert str(tmp_path) not in card.to_json()
