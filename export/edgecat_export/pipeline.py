@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecat.errors import ExportError, ModelError
-from edgecat.model_file import read_card
+from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe
 from edgecat_export import checkpoint as checkpoints
 from edgecat_export.build import Built, Job, build
