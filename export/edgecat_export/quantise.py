@@ -164,11 +164,31 @@ def onnx_int8(fp32: bytes, ranges: Ranges, float_layers: Collection[str] = ()) -
     work.quantize_model()
     work.model.topological_sort()
     quantised = work.model.model
+    _keep_in_float(quantised, float_layers)
     del quantised.metadata_props[:], quantised.opset_import[1:]  # what quant_pre_process left, its unused domains too
     onnx.checker.check_model(quantised, full_check=True)
     result = bytes(quantised.SerializeToString(deterministic=True))
     assert_quantised_onnx(result, float_layers)
     return result
+
+
+def _keep_in_float(model: onnx.ModelProto, layers: Collection[str]) -> None:
+    """Put a maximum with the lowest number behind the products of these layers.
+
+    ONNX Runtime quantises the float weights of a product between a DequantizeLinear and a QuantizeLinear when it opens the file,
+    all channels with one scale (its WeightBiasQuantization); with another operation in between it does not.
+    """
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        nodes.append(node)
+        if node.op_type in ("Conv", "Gemm", "MatMul") and node.name.split("/")[0] in layers:
+            [output] = node.output
+            node.output[:] = [f"{output}_as_it_is"]
+            nodes.append(onnx.helper.make_node("Max", [f"{output}_as_it_is", "lowest"], [output], name=f"{node.name}_as_it_is"))
+    if len(nodes) > len(model.graph.node):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(np.finfo(np.float32).min, np.float32), "lowest"))
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
 
 
 def assert_integer_tflite(model_file: bytes, io: str = "uint8", float_layers: Collection[str] = ()) -> None:
