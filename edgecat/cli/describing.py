@@ -34,7 +34,9 @@ Logits = Annotated[
 ]
 
 
-def described(labels: str | None, mean: str | None, std: str | None, resize: str | None, size: str | None, logits: bool | None) -> Description | None:
+def described(
+    labels: str | None, mean: str | None, std: str | None, resize: str | None = None, size: str | None = None, logits: bool | None = None
+) -> Description | None:
     """The options as one record, None where none was given."""
     if all(option is None for option in (labels, mean, std, resize, size, logits)):
         return None
@@ -58,4 +60,6 @@ def _numbers(option: str, given: str | None) -> tuple[float, ...] | None:
         values = ()
     if len(values) not in (1, 3):
         raise typer.BadParameter(f"'{given}', expected one number, or three with commas between", param_hint=option)
+    if option == "--std" and min(values) <= 0:
+        raise typer.BadParameter(f"'{given}', the pixels are divided by it; expected numbers above 0", param_hint=option)
     return values

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgecat.cli.describing import Labels, Mean, Std, described
 from edgecat.cli.output import ProgressLine, complain, needs_export_extra, quiet_libraries
 from edgecat.errors import EdgecatError
 
@@ -51,15 +52,9 @@ def export(
     alpha: Annotated[float | None, typer.Option(min=0.1, help="With --weights: width multiplier of its layers; else the architecture's own.")] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
     name: Annotated[str | None, typer.Option(help="What to call the model; else as its checkpoint.", show_default=False)] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|a,b,…", help="For a .keras file that edgecat did not train: what its outputs mean, in order.", show_default=False),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(help="The same: it reads (pixel - mean) / std, pixel in 0..255; one number, or three for red, green and blue.", show_default=False),
-    ] = None,
-    std: Annotated[str | None, typer.Option(help="See --mean.", show_default=False)] = None,
+    labels: Labels = None,
+    mean: Mean = None,
+    std: Std = None,
     max_drop: Annotated[
         float | None,
         typer.Option(min=0, help="Points of accuracy that may be lost on --data. [default: 0.05, 0.1 and 0.5 for fp32, fp16 and int8]", show_default=False),
@@ -101,10 +96,9 @@ def export(
     progress = ProgressLine()
     with needs_export_extra("exporting"):
         from edgecat_export.checkpoint import find_checkpoint
-        from edgecat_export.given import Given
         from edgecat_export.pipeline import export as export_files
 
-        given = Given.parse(labels, mean, std)
+        given = described(labels, mean, std)
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = find_checkpoint(source) if weights is None else _of_imagenet(Path(folder), source, weights, size, alpha)
             exported = export_files(

@@ -13,13 +13,13 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from edgecat.description import Description, read_labels
 from edgecat.errors import ExportError, ModelError
 from edgecat.model_file import ModelCard
 from edgecat.photo import InputRecipe
 from edgecat_export import checkpoint
 from edgecat_export.child import Said
 from edgecat_export.fold import TRAINING_ONLY
-from edgecat_export.given import Given
 from edgecat_export.made_inputs import noise
 
 _NORMALIZING = (keras.layers.Rescaling, keras.layers.Normalization)
@@ -40,26 +40,29 @@ class _Scaling(NamedTuple):
         return _Scaling(self.scale * scale, self.offset * scale + offset)
 
 
-def adopt(path: Path, given: Given, target: Path, said: Said) -> None:
+def adopt(path: Path, given: Description, target: Path, said: Said) -> None:
     """Write the checkpoint `target` that answers as the .keras file `path` does. Raises ModelError, ExportError."""
+    labels = read_labels(given.labels) if given.labels else ()
     said.put(f"loading {path.name}")
     original = checkpoint.load_model(path)
     try:
         height, width = _size(original)
         flat = _flat(original)
         model, scaling = _without_normalization(flat)
-        if given.mean and scaling is not None:
+        if given.mean is not None and scaling is not None:
             raise ModelError("it normalises its input itself; leave --mean and --std out")
         _demand(flat.output_shape[-1], given, needs_recipe=scaling is None)
-        outside = _Scaling(np.ones(3), np.zeros(3)) if scaling else _Scaling(1 / np.resize(given.std, 3), -np.resize(given.mean, 3) / np.resize(given.std, 3))
+        outside = _Scaling(np.ones(3), np.zeros(3))
+        if scaling is None:
+            outside = outside.then(1, -np.resize(np.asarray(given.mean), 3)).then(1 / np.resize(np.asarray(given.std), 3), 0)
         model, recipe = _with_recipe(model, scaling or outside, height, width)
         model, logits = _probabilities(model)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    if len(given.labels) != model.output_shape[-1]:
-        raise ModelError(f"{path}: {model.output_shape[-1]} answers, but --labels has {len(given.labels)}; expected one for each, in the order of the outputs")
+    if len(labels) != model.output_shape[-1]:
+        raise ModelError(f"{path}: {model.output_shape[-1]} answers, but --labels has {len(labels)}; expected one for each, in the order of the outputs")
     _compare(original, outside, logits, model, recipe, path)
-    checkpoint.save(model, ModelCard(path.stem, original.name, given.labels, recipe), target, half=False)
+    checkpoint.save(model, ModelCard(path.stem, original.name, labels, recipe), target, half=False)
 
 
 def _size(model: keras.Model) -> tuple[int, int]:
@@ -84,13 +87,13 @@ def _size(model: keras.Model) -> tuple[int, int]:
     return shape[1], shape[2]
 
 
-def _demand(outputs: int, given: Given, needs_recipe: bool) -> None:
+def _demand(outputs: int, given: Description, needs_recipe: bool) -> None:
     """Name all that is missing at once."""
     missing = [] if given.labels else [f"--labels FILE or --labels a,b,… ({max(2, outputs)}, in the order of the outputs)"]
     if needs_recipe:
-        missing += [f"--{name}" for name in ("mean", "std") if not getattr(given, name)]
+        missing += [f"--{name}" for name in ("mean", "std") if getattr(given, name) is None]
     if missing:
-        explained = ": the model reads (pixel - mean) / std, pixel in 0..255" if needs_recipe and not (given.mean and given.std) else ""
+        explained = ": the model reads (pixel - mean) / std, pixel in 0..255" if needs_recipe and (given.mean is None or given.std is None) else ""
         raise ModelError(f"carries no model card; give {' and '.join(missing)}{explained}")
 
 

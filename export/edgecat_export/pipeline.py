@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgecat.description import Description
 from edgecat.errors import ExportError, ModelError
 from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe
@@ -25,7 +26,6 @@ from edgecat_export import checkpoint as checkpoints
 from edgecat_export.build import Built, Job, build
 from edgecat_export.child import Said, explained, in_child
 from edgecat_export.dataset import FEW_PHOTOS, Dataset, check_photos, choose_photos, find_photos_for, pixel_batches
-from edgecat_export.given import Given
 from edgecat_export.names import Ranges
 from edgecat_export.verify import limits
 
@@ -52,7 +52,7 @@ def export(
     max_drop: float | None = None,
     seed: int = 1,
     say: Callable[[str], None] = lambda text: None,
-    given: Given = Given(),  # noqa: B008
+    given: Description | None = None,
     io: str = "uint8",
     mixed: bool = False,
     explain: bool = False,
@@ -68,17 +68,17 @@ def export(
     _check_folder(out)
     with tempfile.TemporaryDirectory() as temporary:
         folder, source = Path(temporary), checkpoint
-        if checkpoints.has_card(source) and given != Given():
+        if checkpoints.has_card(source) and given is not None:
             raise ExportError(f"{source}: carries its labels and its recipe; leave --labels, --mean and --std out")
         if not checkpoints.has_card(source):
             if "int8" in precisions and not data:
                 raise ExportError(f"{source}: carries no calibration, which int8 needs; give a folder of training photos with --data, or take --fp16")
             checkpoint = folder / "adopted.keras"
-            in_child(_adopt, source, given, checkpoint, folder=folder, say=say)
+            in_child(_adopt, source, given or Description(), checkpoint, folder=folder, say=say)
         card = read_card(checkpoint)
         options = {"--seed": seed if data and seed != 1 else None, "--name": name, "--io": io if io != "uint8" else None}
         words = [str(word) for option, value in options.items() if value is not None for word in (option, value)]
-        words += ["--mixed"] * mixed + given.options()
+        words += ["--mixed"] * mixed + (_typed(given) if given else [])
         card = dataclasses.replace(card, name=name or card.name, made_by=_made_by(source, card, words, data))
         files = {(precision, kind): out / f"{card.name}-{precision}.{kind}" for precision in precisions for kind in formats}
         for path in files.values():
@@ -141,6 +141,16 @@ def _made_by(source: Path, card: ModelCard, options: Sequence[str], data: Sequen
     return {**origin, "command": " ".join(filter(None, (origin["command"], shlex.join([*words, *options]))))}
 
 
+def _typed(given: Description) -> list[str]:
+    """The options as they would be typed, a label file by its base name."""
+    labels = given.labels if given.labels is None or isinstance(given.labels, (str, os.PathLike)) else ",".join(given.labels)
+    typed = {"--labels": Path(labels).name if labels else None}
+    typed |= {
+        option: ",".join(f"{value:g}" for value in np.ravel(values)) for option, values in (("--mean", given.mean), ("--std", given.std)) if values is not None
+    }
+    return [word for option, value in typed.items() if value for word in (option, value)]
+
+
 def _store(dataset: Dataset, recipe: InputRecipe, path: Path) -> None:
     """The photos' pixels as a .npy file, (photos, height, width, 3), without holding them all."""
     with path.open("wb") as file:
@@ -174,7 +184,7 @@ def _put_in_place(made: Path, path: Path, built: Built) -> Exported:
     return Exported(path.name, path, len(content), built)
 
 
-def _adopt(source: Path, given: Given, target: Path, said: Said) -> None:
+def _adopt(source: Path, given: Description, target: Path, said: Said) -> None:
     from edgecat_export.adopt import adopt  # Keras, which the parent does without
 
     adopt(source, given, target, said)
