@@ -181,7 +181,7 @@ def test_a_keras_file_without_a_card_answers_like_keras(edgecat: Run, models: Pa
     card = read_card(tmp_path / f"{name}-fp32.onnx")
     recipe = {"logits": (0, 255), "colours": (128, 128)}.get(name, (127.5, 127.5))
     assert (card.input.mean, card.input.std) == pytest.approx(recipe, abs=1e-3)
-    assert card.made_by["command"].startswith(f"edgecat export {name}.keras --labels {','.join(labels)}")
+    assert card.made_by["command"].startswith(f"edgecat export {name}.keras --labels labels.txt")
 
 
 def test_without_a_card_int8_is_calibrated_on_photos(edgecat: Run, models: Path, photos: Path, tmp_path: Path) -> None:
