@@ -356,7 +356,7 @@ def test_a_labelled_file_needs_nothing_beside_it(edgecat: Run, tmp_path: Path) -
         "  labels   3: cat, dog, neither                     from labels.txt",
         "  mean     128                                      from its metadata",
         "  std      128                                      from its metadata",
-        "  photo    192 x 192 pixels, squash                 from the custom of TFLite",
+        "  photo    224 x 224 pixels, squash                 from the custom of TFLite",
         "  outputs  probabilities                            from its outputs",
     ]
     assert done.stderr == "next: edgecat classify --model theirs-labelled.tflite PHOTO\n"

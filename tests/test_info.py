@@ -101,12 +101,12 @@ def test_info_as_a_person_and_as_a_program_reads_it(edgecat: Run) -> None:
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert lines["model"] == "catdog: mobilenet_v2, int8, licence Apache-2.0"
     assert lines["labels"] == "cat, dog, neither"
-    assert lines["reads"] == "192 x 192 pixels, squash, (pixel - 128) / 128"
-    assert lines["input"].endswith("(1, 192, 192, 3) uint8, 0.0078125 x (integer - 128)")
+    assert lines["reads"] == "224 x 224 pixels, squash, (pixel - 128) / 128"
+    assert lines["input"].endswith("(1, 224, 224, 3) uint8, 0.0078125 x (integer - 128)")
     assert lines["work"] == "220.0 million multiply-accumulates a photo"
     record = json.loads(edgecat("info", DEFAULT_MODEL, "--json").stdout)
     assert record["card"]["labels"] == ["cat", "dog", "neither"]
-    assert record["network"]["inputs"][0]["shape"] == [1, 192, 192, 3]
+    assert record["network"]["inputs"][0]["shape"] == [1, 224, 224, 3]
     assert record["network"]["macs"] == 220040448
 
 

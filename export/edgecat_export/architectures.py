@@ -25,7 +25,7 @@ class Architecture(NamedTuple):
 # MobileNet (Howard et al. 2017, arXiv 1704.04861) and MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381).
 ARCHITECTURES = {
     "mobilenet": Architecture(keras.applications.MobileNet, alpha=0.5, size=160, block=r"conv_[dp]w_(\d+)"),
-    "mobilenet_v2": Architecture(keras.applications.MobileNetV2, alpha=1.0, size=192, block=r"(block_\d+|Conv_1)"),
+    "mobilenet_v2": Architecture(keras.applications.MobileNetV2, alpha=1.0, size=224, block=r"(block_\d+|Conv_1)"),
 }
 
 
