@@ -125,6 +125,23 @@ def test_corrected_biases_take_the_shift_out_of_the_layers() -> None:
     assert shifts[1] < 0.02 * shifts[0]  # a pointwise layer: the correction is exact but for rounding
 
 
+def test_a_float_file_of_another_precision_is_seen() -> None:
+    from edgecat_export import checkpoint, convert, fold, quantise
+
+    model, _ = checkpoint.load(checkpoint.find_checkpoint("mobilenet"))
+    folded = fold.fold_batch_normalization(model)
+    half = convert.to_onnx(folded, "fp16")
+    quantise.assert_float_onnx(half, "fp16")
+    with pytest.raises(ValueError, match="not a fp32 ONNX model: the weights 'conv1/Conv:1_fp16' are not fp32"):
+        quantise.assert_float_onnx(half, "fp32")
+    with pytest.raises(ValueError, match="not a quantised ONNX model, float inputs: 'conv1/Conv' takes"):
+        quantise.assert_quantised_onnx(half)
+    single = convert.to_tflite(folded, "fp32")
+    quantise.assert_float_tflite(single)
+    with pytest.raises(ValueError, match="not an integer TFLite model: 'serving_default_pixels:0' is not uint8"):
+        quantise.assert_integer_tflite(single)
+
+
 def test_ranges_by_least_squares_cut_off_what_is_rare() -> None:
     from edgecat_export.calibrate import Outputs, least_squares, quantised
 

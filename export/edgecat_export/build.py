@@ -149,6 +149,7 @@ def _float(source: _Source, precision: str, kind: str) -> Built:
         quantise.assert_float_tflite(converted)
     else:
         converted = convert.to_onnx(source.folded, precision)
+        quantise.assert_float_onnx(converted, precision)
     return _prove(source, converted, precision, kind, {})
 
 

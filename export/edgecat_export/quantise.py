@@ -229,6 +229,19 @@ def _not_built_in(model: schema.ModelT) -> list[str]:
     return [f"operation {code.customCode!r} is not built in" for code in codes if code.customCode]
 
 
+def assert_float_onnx(model_file: bytes, precision: str) -> None:
+    """Raises ValueError naming weights of another type, operations outside of ONNX's own, and an input without a free batch."""
+    graph = onnx.load_from_string(model_file).graph
+    stored = {"fp32": onnx.TensorProto.FLOAT, "fp16": onnx.TensorProto.FLOAT16}[precision]
+    weights = [tensor for tensor in graph.initializer if len(tensor.dims) > 1 and tensor.data_type != onnx.TensorProto.INT64]
+    wrong = [f"the weights {tensor.name!r} are not {precision}" for tensor in weights if tensor.data_type != stored]
+    wrong += [f"operation {node.op_type!r} is of {node.domain!r}" for node in graph.node if node.domain]
+    batch, *_ = graph.input[0].type.tensor_type.shape.dim
+    wrong += [] if batch.dim_param else [f"the input's batch is fixed at {batch.dim_value}"]
+    if wrong:
+        raise ValueError(f"not a {precision} ONNX model: {'; '.join(wrong)}")
+
+
 def assert_quantised_onnx(model_file: bytes, float_layers: Collection[str] = ()) -> None:
     """Raises ValueError naming every convolution and matrix product outside of `float_layers` with an input that is not quantised."""
     graph = onnx.load_from_string(model_file).graph
