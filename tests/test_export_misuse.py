@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # of Keras
 ]
 MOBILENET = ROOT / "export" / "edgecat_export" / "checkpoints" / "mobilenet.keras"
-RUN = [sys.executable, "-c", "import edgecat.cli; edgecat.cli.main()", "export"]
+RUN = [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()", "export"]
 
 
 @pytest.fixture(scope="module")

@@ -224,7 +224,13 @@ def history(run: Path) -> list[dict[str, str]]:
 
 
 def start(run: Path, *arguments: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", "import edgecat.cli; edgecat.cli.main()", "train", *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-c",
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()",
+        "train",
+        *map(str, arguments),
+    ]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(os.environ))
 
 

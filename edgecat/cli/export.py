@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Sequence
@@ -99,8 +100,11 @@ def export(
         from edgecat_export.pipeline import export as export_files
 
         given = described(labels, mean, std)
-        with tempfile.TemporaryDirectory() as folder:
-            checkpoint = find_checkpoint(source) if weights is None else _of_imagenet(Path(folder), source, weights, size, alpha)
+        with contextlib.ExitStack() as kept:
+            if weights is None:
+                checkpoint = find_checkpoint(source)
+            else:
+                checkpoint = _of_imagenet(Path(kept.enter_context(tempfile.TemporaryDirectory())), source, weights, size, alpha)
             exported = export_files(
                 checkpoint, out, precisions, formats, data or (), name, force, max_drop, seed, progress.say, given, io, mixed, explain, min_agreement
             )

@@ -9,6 +9,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -77,6 +78,7 @@ def explained() -> Iterator[None]:
 def _work(pipe: Connection, folder: Path, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
     said = Said(pipe)
+    result: tuple[Any, EdgecatError | None]
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
@@ -86,16 +88,24 @@ def _work(pipe: Connection, folder: Path, work: Callable[..., Any], arguments: t
         tempfile.tempdir = os.environ["TMPDIR"] = str(folder)  # so that nothing is left of a converter that was killed
         os.environ["KERAS_BACKEND"] = "tensorflow"  # the only backend that the TFLite converter takes
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        pipe.send((work(*arguments, said), None))
+        result = work(*arguments, said), None
     except Exception as error:  # converters raise all kinds
-        pipe.send((None, _in_words(error, said.last, str(folder.parent))))
+        result = None, _in_words(error, said.last, str(folder.parent))
+    try:
+        pipe.send(result)
+    except BrokenPipeError:  # nobody is there to hear it
+        _end_with_parent(folder)
 
 
 def _end_with_parent(folder: Path) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        shutil.rmtree(folder, ignore_errors=True)  # it was killed, and could not
+        for _ in range(100):  # it was killed, and could not; here, another thread may still be writing
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+            time.sleep(0.02)
         os._exit(1)
 
 

@@ -77,9 +77,10 @@ def tflite_int8(fp32: bytes, ranges: Ranges, io: str = "uint8", float_layers: Co
         recipes.append({"regex": rf"(^|;|/){re.escape(layer)}\._\d+/", "operation": "*", "algorithm_key": "no_quantize", "op_config": {}})
     work = quantizer.Quantizer(bytearray(fp32), recipes)
     quantised = work.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
-    result = bytes(quantised.quantized_model)
+    whole = flatbuffer_utils.read_model_from_bytearray(bytearray(quantised.quantized_model))  # with the buffers that lie behind it
     if io == "uint8":
-        result = _with_uint8_input_and_output(bytearray(result))
+        _make_input_and_output_uint8(whole)
+    result = bytes(flatbuffer_utils.convert_object_to_bytearray(whole))
     assert_integer_tflite(result, io, float_layers)
     return result
 
@@ -106,9 +107,8 @@ def _weight_bound(kernel: np.ndarray, bias: np.ndarray, axis: int, input_range: 
     return bound.astype(np.float32)
 
 
-def _with_uint8_input_and_output(int8_model: bytearray) -> bytes:
+def _make_input_and_output_uint8(model: schema.ModelT) -> None:
     """QUANTIZE in front and behind moves the zero points by 128 and loses nothing."""
-    model = flatbuffer_utils.read_model_from_bytearray(int8_model)
     [graph] = model.subgraphs
     quantize = schema.BuiltinOperator.QUANTIZE
     model.operatorCodes.append(schema.OperatorCodeT(builtinCode=quantize, deprecatedBuiltinCode=quantize, version=1))
@@ -131,7 +131,6 @@ def _with_uint8_input_and_output(int8_model: bytearray) -> bytes:
     graph.inputs, graph.outputs = [pixels], [scores]
     for signature in model.signatureDefs or []:
         signature.inputs[0].tensorIndex, signature.outputs[0].tensorIndex = pixels, scores
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def onnx_int8(fp32: bytes, ranges: Ranges, float_layers: Collection[str] = ()) -> bytes:
