@@ -112,6 +112,8 @@ def _end_with_parent(folder: Path) -> None:
 def _in_words(error: Exception, doing: str, temporary: str) -> EdgecatError:
     if isinstance(error, EdgecatError):
         return error
+    if isinstance(error, ModuleNotFoundError):
+        return ExportError(f"exporting needs '{error.name}'; install it with: pip install 'edgecat[export]'")
     if isinstance(error, MemoryError):
         return ExportError(f"{doing}: {_OUT_OF_MEMORY}")
     reason = " ".join(str(error).split())[:300]

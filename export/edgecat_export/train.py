@@ -134,7 +134,7 @@ class _KeepWeights(keras.callbacks.Callback):  # type: ignore[misc]
     """The weights as the last step left them: after it, `fit` replaces them by their moving average."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.weights = self.model.get_weights()
+        self.weights = [np.array(value) for value in self.model.get_weights()]
 
 
 class _ShowSteps(keras.callbacks.Callback):  # type: ignore[misc]
@@ -209,6 +209,7 @@ def _train(run: Run, training: Training, progress: Progress) -> Path:
         show = _ShowSteps(progress, f"epoch {epoch + 1}/{training.epochs}", steps)
         keep = _KeepWeights()
         fit = model.fit(AugmentedPhotos(fitted, training, epoch + 1, training.mixup), shuffle=False, verbose=0, callbacks=[show, keep])
+        model.set_weights([np.array(value) for value in model.get_weights()])  # on JAX, the averages still share their memory with the optimiser's
         row = {"epoch": epoch + 1, "training_loss": float(fit.history["loss"][0]), **_validate(model, validation, held_back, recipe)}
         row["seconds"] = round(time.monotonic() - began, 1)
         if not math.isfinite(row["training_loss"]):
