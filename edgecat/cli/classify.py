@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 
 from edgecat.classifier import Classification, Classifier
-from edgecat.cli import describing
+from edgecat.cli.describing import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
+from edgecat.description import Description
 from edgecat.errors import PhotoError
 from edgecat.model_file import ModelCard
 from edgecat.photo import Photo, find_photos
@@ -25,6 +26,7 @@ Write = Callable[[str, Classification], None]
 MANY_LABELS = 5  # of a model with more, so many are shown: nobody reads a thousand scores
 
 
+@describing
 def classify(
     photos: Annotated[
         list[str], typer.Argument(metavar="PHOTO...", help="Photos, folders, patterns such as 'shots/*.jpg', or - for standard input.", show_default=False)
@@ -41,12 +43,7 @@ def classify(
         str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.", show_default=False)
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine; else one a core, at most 4.", show_default=False)] = None,
-    labels: describing.Labels = None,
-    mean: describing.Mean = None,
-    std: describing.Std = None,
-    resize: describing.Resize = None,
-    size: describing.Size = None,
-    logits: describing.Logits = None,
+    description: Description | None = None,
 ) -> None:
     """Say what photos show: a cat, a dog, or neither.
 
@@ -61,7 +58,6 @@ def classify(
     """
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv, not both")
-    description = describing.described(labels, mean, std, resize, size, logits)
     failures = 0
 
     def fail(text: object) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from typing import Annotated
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
 
 import typer
 
@@ -34,9 +37,22 @@ Logits = Annotated[
 ]
 
 
-def described(
-    labels: str | None, mean: str | None, std: str | None, resize: str | None = None, size: str | None = None, logits: bool | None = None
-) -> Description | None:
+def describing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a typer command these options in the place of its parameter `description`."""
+    options = inspect.signature(described, eval_str=True).parameters
+    asked = inspect.signature(command, eval_str=True)
+
+    @wraps(command)
+    def with_options(**given: Any) -> None:
+        command(description=described(**{name: given.pop(name) for name in options}), **given)
+
+    parameters = [option for parameter in asked.parameters.values() for option in (options.values() if parameter.name == "description" else (parameter,))]
+    with_options.__signature__ = asked.replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_options
+
+
+def described(labels: Labels = None, mean: Mean = None, std: Std = None, resize: Resize = None, size: Size = None, logits: Logits = None) -> Description | None:
     """The options as one record, None where none was given."""
     if all(option is None for option in (labels, mean, std, resize, size, logits)):
         return None

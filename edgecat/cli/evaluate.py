@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from edgecat.classifier import Classifier
-from edgecat.cli import describing
+from edgecat.cli.describing import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
+from edgecat.description import Description
 
 MANY_ANSWERS = 10  # of more, the table shows the sum alone; --json has them all
 
 
+@describing
 def evaluate(
     data: Annotated[
         list[str], typer.Argument(metavar="DATA...", help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class.", show_default=False)
@@ -26,12 +28,7 @@ def evaluate(
     engine: Annotated[
         str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.", show_default=False)
     ] = None,
-    labels: describing.Labels = None,
-    mean: describing.Mean = None,
-    std: describing.Std = None,
-    resize: describing.Resize = None,
-    size: describing.Size = None,
-    logits: describing.Logits = None,
+    description: Description | None = None,
 ) -> None:
     """Count how often a model is right on photos whose class is known.
 
@@ -44,7 +41,6 @@ def evaluate(
     """
     from edgecat import evaluation
 
-    description = describing.described(labels, mean, std, resize, size, logits)
     photos = list(evaluation.find_labelled_photos(data))
     with quiet_libraries():
         classifier = Classifier(model, engine=engine, threads=1, description=description)

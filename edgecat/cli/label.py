@@ -7,19 +7,15 @@ from typing import Annotated
 
 import typer
 
-from edgecat.cli import describing
+from edgecat.cli.describing import describing
 from edgecat.cli.output import ProgressLine, quiet_libraries
 from edgecat.description import Description
 
 
+@describing
 def label(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite or .onnx classifier.", show_default=False)],
-    labels: describing.Labels = None,
-    mean: describing.Mean = None,
-    std: describing.Std = None,
-    resize: describing.Resize = None,
-    size: describing.Size = None,
-    logits: describing.Logits = None,
+    description: Description | None = None,
     name: Annotated[str | None, typer.Option(help="What to call the model; else as its file.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write; else MODEL-labelled beside it.", show_default=False)] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Put the card into MODEL itself.")] = False,
@@ -38,7 +34,7 @@ def label(
         raise typer.BadParameter("give --out or --in-place, not both")
     from edgecat import foreign
 
-    given = describing.described(labels, mean, std, resize, size, logits) or Description()
+    given = description or Description()
     target = model if in_place else out or model.with_name(f"{model.stem}-labelled{model.suffix}")
     with quiet_libraries():
         card, sources = foreign.label(model, target, given, name, force or in_place)
