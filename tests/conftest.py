@@ -26,6 +26,19 @@ def edgecat(tmp_path: Path) -> Run:
 
 
 @pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with mobilenet in every precision and both formats."""
+    pytest.importorskip("tf2onnx", reason="needs edgecat[export]")
+    from edgecat_export.checkpoint import find_checkpoint
+    from edgecat_export.pipeline import export
+
+    folder = tmp_path_factory.mktemp("exported")
+    results = export(find_checkpoint("mobilenet"), folder, ["fp32", "fp16", "int8"], ["tflite", "onnx"])
+    assert [result.built.shortfalls for result in results] == [[]] * 6
+    return folder
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The photos that are kept beside the project, where they are."""
     if not (SHARED / "data").is_dir():

@@ -21,17 +21,6 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("tf2onnx") is None, rea
 CHECKPOINTS = ROOT / "export" / "edgecat_export" / "checkpoints"
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """mobilenet in every precision and both formats, from the command line's own pipeline."""
-    from edgecat_export.pipeline import export
-
-    folder = tmp_path_factory.mktemp("exported")
-    results = export(CHECKPOINTS / "mobilenet.keras", folder, ["fp32", "fp16", "int8"], ["tflite", "onnx"])
-    assert [result.built.shortfalls for result in results] == [[]] * 6
-    return folder
-
-
 def test_the_command_of_the_readme(edgecat: Run, tmp_path: Path) -> None:
     done = edgecat("export", "mobilenet", "--int8")
     assert done.returncode == 0, done.stderr

@@ -22,16 +22,6 @@ needs_export = pytest.mark.skipif(importlib.util.find_spec("tf2onnx") is None, r
 COUNT = 200
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from edgecat_export.checkpoint import find_checkpoint
-    from edgecat_export.pipeline import export
-
-    folder = tmp_path_factory.mktemp("exported")
-    export(find_checkpoint("mobilenet"), folder, ["fp32", "int8"], ["tflite", "onnx"])
-    return folder
-
-
 def variants(recipe: InputRecipe) -> Iterator[Pixels]:
     """As many different pictures as are needed, from the two photos that come along."""
     for number in range(COUNT):

@@ -29,6 +29,8 @@ from edgecat_export.dataset import FEW_PHOTOS, Dataset, check_photos, choose_pho
 from edgecat_export.names import Ranges
 from edgecat_export.verify import limits
 
+NO_CALIBRATION = "carries no calibration, which int8 needs; give a folder of training photos with --data, or take --fp16"
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -72,7 +74,7 @@ def export(
             raise ExportError(f"{source}: carries its labels and its recipe; leave --labels, --mean and --std out")
         if not checkpoints.has_card(source):
             if "int8" in precisions and not data:
-                raise ExportError(f"{source}: carries no calibration, which int8 needs; give a folder of training photos with --data, or take --fp16")
+                raise ExportError(f"{source}: {NO_CALIBRATION}")
             checkpoint = folder / "adopted.keras"
             in_child(_adopt, source, given or Description(), checkpoint, folder=folder, say=say)
         card = read_card(checkpoint)
@@ -100,7 +102,7 @@ def export(
                 np.save(folder / "groups.npy", [photos.labels.index(card.groups.get(label, label)) for label in card.labels])
         else:
             if "int8" in precisions and not ranges:
-                raise ExportError(f"{source}: carries no calibration, which int8 needs; give a folder of training photos with --data")
+                raise ExportError(f"{source}: {NO_CALIBRATION}")
             say("no --data: calibrated by the ranges in the checkpoint, verified on inputs made by edgecat")
         job = Job(
             checkpoint,
