@@ -16,7 +16,7 @@ from edgecat.model_file import ModelCard, with_card
 from edgecat.photo import Pixels
 from edgecat_export.child import Said
 from edgecat_export.dataset import normalise
-from edgecat_export.names import Ranges
+from edgecat_export.names import Ranges, Statistics
 from edgecat_export.verify import Limits, Verification, median_latency_ms, verify
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from edgecat_export.calibrate import Outputs
 
 _TOOLS = {"tflite": ("tensorflow-cpu", "tensorflow", "ai-edge-quantizer"), "onnx": ("tf2onnx", "onnx", "onnxruntime")}
-PLAIN = "min/max ranges"
 MIXED = (1, 2, 4, 8, 16)  # layers kept in float32, until the file passes
 EXPLAINED = 32  # photos that the noise of each layer is measured on
 
@@ -38,7 +37,7 @@ class Job:
     card: ModelCard
     folder: Path
     files: tuple[tuple[str, str], ...]  # precision and format of each
-    ranges: Ranges | None  # that the checkpoint carries; None to measure them on calibration.npy
+    statistics: Statistics | None  # that the checkpoint carries; None to measure them on calibration.npy
     answers: tuple[str, ...]  # what the targets number: labels or groups
     limits: Mapping[str, Limits]  # by precision
     io: str = "uint8"  # or int8: input and output of int8 TFLite files
@@ -63,7 +62,7 @@ class _Way:
     """One way to make an int8 file."""
 
     strategy: str
-    folded: keras.Model
+    folded: keras.Model  # its biases corrected for what rounding the weights does
     ranges: Ranges
     float_layers: tuple[str, ...] = ()
 
@@ -103,15 +102,16 @@ class _Source:
 
     def ways(self) -> Iterator[_Way]:
         """From the plainest on."""
-        from edgecat_export.calibrate import STRATEGIES
+        from edgecat_export.calibrate import STRATEGIES, correct_biases
         from edgecat_export.explain import noise
 
-        if self.job.ranges is not None:
-            way = _Way(PLAIN, self.folded, self.job.ranges)
+        if self.job.statistics is not None:
+            way = _Way(STRATEGIES[0].says, correct_biases(self.folded, self.job.statistics.means), self.job.statistics.ranges)
             yield way
         else:
+            corrected = correct_biases(self.folded, {name: outputs.means for name, outputs in self.observed.items()})
             for strategy in STRATEGIES:
-                way = _Way(strategy.says, *strategy.apply(self.folded, self.observed, self.card.input))
+                way = _Way(strategy.says, corrected, strategy.ranges(self.folded, self.observed, self.card.input))
                 yield way
         if self.job.mixed:
             harmful = list(noise(way.folded, self.observed, way.ranges, self.explained))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgecat.errors import DataError
 from edgecat.photo import InputRecipe
-from edgecat_export.names import Ranges
+from edgecat_export.names import Ranges, Statistics
 
 SAMPLE = 1000  # values kept of each photo and layer: all logits of an ImageNet model
 STEPS = 255  # between the lowest and the highest of 256 integers
@@ -58,6 +58,12 @@ def min_max(observed: Mapping[str, Outputs], recipe: InputRecipe) -> Ranges:
     """Each layer's range is all that it put out; the input's is what the recipe makes of 0..255, so that an int8 input holds every pixel value."""
     extent = recipe.normalise(np.array([[0] * 3, [255] * 3]))
     return {name: (outputs.low, outputs.high) for name, outputs in observed.items()} | {"pixels": (float(extent.min()), float(extent.max()))}
+
+
+def statistics(folded: keras.Model, observed: Mapping[str, Outputs], recipe: InputRecipe) -> Statistics:
+    """For a checkpoint: five digits are more than int8 can tell apart."""
+    read = {_source(layer) for layer in folded.layers if isinstance(layer, WEIGHTED)}
+    return Statistics(min_max(observed, recipe), {name: [float(f"{mean:.5g}") for mean in observed[name].means] for name in sorted(read)})
 
 
 def least_squares(ranges: Ranges, observed: Mapping[str, Outputs]) -> Ranges:
@@ -127,17 +133,23 @@ def quantised_kernel(layer: keras.Layer) -> Array:
     return result
 
 
-def correct_biases(folded: keras.Model, observed: Mapping[str, Outputs]) -> keras.Model:
+def _source(layer: keras.Layer) -> str:
+    """The layer whose output this one reads."""
+    return str(layer.input._keras_history.operation.name)
+
+
+def correct_biases(folded: keras.Model, means_of: Mapping[str, Sequence[float] | Array]) -> keras.Model:
     """A copy whose biases make up for what rounding the weights shifts each channel's mean output by.
 
-    Nagel et al. 2019, arXiv 1906.04721, section 4.2, with the means of the layer's input on the calibration photos.
+    `means_of` are the (channels,) means on the calibration photos of each layer's output that is read by one with weights.
+    Nagel et al. 2019, arXiv 1906.04721, section 4.2.
     """
     corrected = keras.models.clone_model(folded)
     corrected.set_weights(folded.get_weights())
     for layer in corrected.layers:
         if not isinstance(layer, WEIGHTED):
             continue
-        means = observed[folded.get_layer(layer.name).input._keras_history.operation.name].means  # (channels,)
+        means = np.asarray(means_of[_source(folded.get_layer(layer.name))])
         kernel, bias = layer.get_weights()
         change = quantised_kernel(layer) - kernel
         if isinstance(layer, keras.layers.DepthwiseConv2D):
@@ -150,30 +162,24 @@ def correct_biases(folded: keras.Model, observed: Mapping[str, Outputs]) -> kera
 
 @dataclass(frozen=True)
 class Strategy:
-    """How ranges and biases are chosen for int8."""
+    """How ranges are chosen for int8."""
 
     says: str
     ranges_by_least_squares: bool = False
     logits_by_entropy: bool = False
-    corrected_biases: bool = False
 
-    def apply(self, folded: keras.Model, observed: Mapping[str, Outputs], recipe: InputRecipe) -> tuple[keras.Model, Ranges]:
+    def ranges(self, folded: keras.Model, observed: Mapping[str, Outputs], recipe: InputRecipe) -> Ranges:
         ranges = min_max(observed, recipe)
         if self.ranges_by_least_squares:
             ranges = least_squares(ranges, observed)
         if self.logits_by_entropy:
             ranges = entropy(ranges, observed, folded)
-        return (correct_biases(folded, observed) if self.corrected_biases else folded), ranges
+        return ranges
 
 
 # Tried in this order until one passes verification.
 STRATEGIES = (
     Strategy("min/max ranges"),
-    Strategy("corrected biases, the logits' range by entropy", logits_by_entropy=True, corrected_biases=True),
-    Strategy(
-        "corrected biases, the logits' range by entropy, all others by least squares",
-        ranges_by_least_squares=True,
-        logits_by_entropy=True,
-        corrected_biases=True,
-    ),
+    Strategy("the logits' range by entropy", logits_by_entropy=True),
+    Strategy("the logits' range by entropy, all others by least squares", ranges_by_least_squares=True, logits_by_entropy=True),
 )

@@ -160,12 +160,16 @@ def normalise(pixels: npt.NDArray[np.uint8], recipe: InputRecipe) -> npt.NDArray
     return recipe.normalise(pixels)
 
 
-def balanced_order(dataset: Dataset, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Indices of one epoch, shuffled; photos of a class n times smaller than the largest come about sqrt(n) times."""
+def repeats(dataset: Dataset) -> dict[str, int]:
+    """How often a photo of each class comes in an epoch: about sqrt(n) times where the class is n times smaller than the largest."""
     counts = dataset.counts()
-    largest = max(counts.values())
-    repeats = {label: max(1, round((largest / count) ** 0.5)) for label, count in counts.items()}
-    order = np.repeat(np.arange(len(dataset.photos)), [repeats[photo.label] for photo in dataset.photos])
+    return {label: max(1, round((max(counts.values()) / count) ** 0.5)) for label, count in counts.items()}
+
+
+def balanced_order(dataset: Dataset, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Indices of one epoch, shuffled, each as often as `repeats` says."""
+    times = repeats(dataset)
+    order = np.repeat(np.arange(len(dataset.photos)), [times[photo.label] for photo in dataset.photos])
     return rng.permutation(order)
 
 

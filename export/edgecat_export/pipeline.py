@@ -26,7 +26,7 @@ from edgecat_export import checkpoint as checkpoints
 from edgecat_export.build import Built, Job, build
 from edgecat_export.child import Said, explained, in_child
 from edgecat_export.dataset import FEW_PHOTOS, Dataset, check_photos, choose_photos, find_photos_for, pixel_batches
-from edgecat_export.names import Ranges
+from edgecat_export.names import Statistics
 from edgecat_export.verify import limits
 
 NO_CALIBRATION = "carries no calibration, which int8 needs; give a folder of training photos with --data, or take --fp16"
@@ -87,21 +87,22 @@ def export(
             if path.exists() and not force and not _made_here(path):
                 raise ExportError(f"{path}: exists and was not made by 'edgecat export'; give --force to overwrite it, or another --out")
         calibration = dict(card.calibration)
-        ranges: Ranges | None = calibration.pop("ranges", None)
+        ranges, means = (calibration.pop(key, None) for key in Statistics._fields)
+        statistics = Statistics(ranges, means) if ranges and means else None
         if data:
             photos = find_photos_for(card, data)
             calibrate_on, verify_on = choose_photos(photos, photos.labels, seed, lambda chosen: check_photos(chosen, card.input, say))
             say(f"photos: {len(calibrate_on.photos)} to calibrate on, {len(verify_on.photos)} others to verify on")
             if len(calibrate_on.photos) < FEW_PHOTOS and "int8" in precisions:
                 say(f"warning: only {len(calibrate_on.photos)} photos to calibrate on; with {FEW_PHOTOS} or more, int8 is more exact")
-            ranges, calibration = None, {"photos": len(calibrate_on.photos), "sha256": calibrate_on.digest(), "seed": seed}
+            statistics, calibration = None, {"photos": len(calibrate_on.photos), "sha256": calibrate_on.digest(), "seed": seed}
             _store(calibrate_on, card.input, folder / "calibration.npy")
             _store(verify_on, card.input, folder / "inputs.npy")
             np.save(folder / "targets.npy", verify_on.targets())
             if photos.labels != card.labels:
                 np.save(folder / "groups.npy", [photos.labels.index(card.groups.get(label, label)) for label in card.labels])
         else:
-            if "int8" in precisions and not ranges:
+            if "int8" in precisions and statistics is None:
                 raise ExportError(f"{source}: {NO_CALIBRATION}")
             say("no --data: calibrated by the ranges in the checkpoint, verified on inputs made by edgecat")
         job = Job(
@@ -109,7 +110,7 @@ def export(
             dataclasses.replace(card, calibration=calibration),
             folder,
             tuple(files),
-            ranges,
+            statistics,
             photos.labels if data else card.labels,
             {precision: limits(precision, bool(data), len(card.labels), max_drop, min_agreement) for precision in precisions},
             io,

@@ -23,8 +23,8 @@ from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe
 from edgecat_export import checkpoint
 from edgecat_export.architectures import build_classifier, find_architecture, freeze_all_but
-from edgecat_export.calibrate import min_max, observe
-from edgecat_export.dataset import Dataset, augment, balanced_order, check_photos, choose_photos, find_dataset, normalise, pixel_batches, split
+from edgecat_export.calibrate import observe, statistics
+from edgecat_export.dataset import Dataset, augment, balanced_order, check_photos, choose_photos, find_dataset, normalise, pixel_batches, repeats, split
 from edgecat_export.fold import fold_batch_normalization
 
 HEAD_EPOCHS = 40  # on features that were computed once: seconds
@@ -210,6 +210,7 @@ def _train(run: Run, training: Training, progress: Progress) -> Path:
         keep = _KeepWeights()
         fit = model.fit(AugmentedPhotos(fitted, training, epoch + 1, training.mixup), shuffle=False, verbose=0, callbacks=[show, keep])
         model.set_weights([np.array(value) for value in model.get_weights()])  # on JAX, the averages still share their memory with the optimiser's
+        undo_repeats(model, fitted)
         row = {"epoch": epoch + 1, "training_loss": float(fit.history["loss"][0]), **_validate(model, validation, held_back, recipe)}
         row["seconds"] = round(time.monotonic() - began, 1)
         if not math.isfinite(row["training_loss"]):
@@ -248,6 +249,12 @@ def _new_model(training: Training, fitted: Dataset, steps: int, progress: Progre
     return model
 
 
+def undo_repeats(model: keras.Model, dataset: Dataset) -> None:
+    """Make the scores probabilities among photos as they are, not as often as each came in training (Saerens et al. 2002, equation 2.4)."""
+    kernel, bias = model.get_layer("scores").get_weights()
+    model.get_layer("scores").set_weights([kernel, bias - np.log(list(repeats(dataset).values()), dtype=bias.dtype)])
+
+
 def _start_from(path: Path, model: keras.Model, labels: tuple[str, ...]) -> None:
     """Take over the weights of a checkpoint, its head too, such as one trained with a smaller input."""
     trained, card = checkpoint.load(path)
@@ -260,13 +267,14 @@ def _start_from(path: Path, model: keras.Model, labels: tuple[str, ...]) -> None
 
 
 def _calibrate(path: Path, dataset: Dataset, seed: int, progress: Progress) -> None:
-    """Measure the activation ranges that int8 needs and put them into the checkpoint, so that it can be exported without photos."""
+    """Measure the statistics that int8 needs and put them into the checkpoint, so that it can be exported without photos."""
     progress.say("calibrating")
     model, card = checkpoint.load(path)
     photos, _ = choose_photos(dataset, card.labels, seed)
     batches = (normalise(batch, card.input) for batch in pixel_batches([photo.path for photo in photos.photos], card.input))
-    ranges = min_max(observe(fold_batch_normalization(model), batches), card.input)
-    record = {"photos": len(photos.photos), "sha256": photos.digest(), "seed": seed, "ranges": ranges}
+    folded = fold_batch_normalization(model)
+    found = statistics(folded, observe(folded, batches), card.input)
+    record = {"photos": len(photos.photos), "sha256": photos.digest(), "seed": seed, **found._asdict()}
     checkpoint.save(model, dataclasses.replace(card, calibration=record), path)
 
 
