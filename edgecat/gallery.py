@@ -36,6 +36,8 @@ small {{ display: block; opacity: .7; overflow-wrap: anywhere; }}
 
 def check_writable(path: Path, force: bool = False) -> None:
     """Whether a page may be written to `path`, to be asked before the long work. Raises EdgecatError."""
+    if path.is_dir():
+        raise EdgecatError(f"{path}: a folder, expected the name of a page")
     try:
         if path.exists() and not force and _MARK.encode() not in path.read_bytes()[: len(_HEAD)]:
             raise EdgecatError(f"{path}: exists and was not made by 'edgecat evaluate --gallery'; give --force to overwrite it, or another file")
@@ -49,7 +51,7 @@ def write_gallery(path: Path, evaluations: Sequence[Evaluation]) -> None:
     """Write the worst mistakes of each evaluation with thumbnails, the surest first; whole or not at all. Raises EdgecatError."""
     part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("w", encoding="utf-8", errors="replace") as file:  # file names need not be Unicode
+        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:  # names of files need not be Unicode
             file.write(_HEAD)
             for evaluation in evaluations:
                 file.writelines(_section(evaluation))
