@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from floor import CHELSEA, Loop, open_bare_loop
 from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from edgecat.classifier import DEFAULT_MODEL, Classifier
-
-Loop = Callable[[Path], np.ndarray]
-CHELSEA = Path(__file__).parent.parent / "tests" / "photos" / "chelsea.jpg"
+from edgecat.classifier import Classifier
 
 
 @pytest.fixture(scope="session")
@@ -35,23 +33,7 @@ def classifier() -> Classifier:
 
 @pytest.fixture(scope="session")
 def bare_loop() -> Loop:
-    """The least that gives the same scores: Pillow's draft decode, a resize, LiteRT."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(DEFAULT_MODEL), num_threads=1)
-    interpreter.allocate_tensors()
-    read, said = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    size = (int(read["shape"][2]), int(read["shape"][1]))
-
-    def classify(path: Path) -> np.ndarray:
-        image = Image.open(path)
-        image.draft("RGB", size)
-        pixels = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
-        interpreter.set_tensor(read["index"], pixels[np.newaxis])
-        interpreter.invoke()
-        return np.asarray(interpreter.get_tensor(said["index"])[0])
-
-    return classify
+    return open_bare_loop()
 
 
 def interleaved(one: Callable[[], object], other: Callable[[], object], rounds: int) -> tuple[float, float]:

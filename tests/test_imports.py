@@ -25,6 +25,7 @@ LAYERS = [
     ["foreign"],
     ["classifier"],
     ["evaluation", "inspection", "timing", "cloud_vision"],
+    ["gallery"],
     ["report"],
     ["cli"],
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -13,6 +14,8 @@ def main() -> None:
     from edgecat.cli.output import complain
     from edgecat.errors import EdgecatError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be Unicode; JSON reads it back
     warnings.filterwarnings("ignore", module="PIL")  # notes on broken EXIF data and the like, which do no harm
     try:
         app()

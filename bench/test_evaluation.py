@@ -1,0 +1,66 @@
+"""How close evaluate comes to using every core for nothing but decoding and inference. Run with: pytest bench -s"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from floor import CHELSEA, open_bare_loop
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from edgecat import Classifier
+from edgecat.engines import cores
+from edgecat.evaluation import LabelledPhoto, evaluate, find_labelled_photos
+
+PHOTOS = 2000
+ROUNDS = 4  # by turns, so that what disturbs one disturbs the other
+TEST_SET = Path(__file__).parent.parent.parent / "shared" / "data" / "test_set"
+TASKS = Path("/proc/self/task")
+
+
+def seconds_asked() -> float:
+    """Of processor time, by the threads alive: what they were given, and what they waited for while others had the cores."""
+    return sum(float(given) + float(waited) for task in TASKS.iterdir() for given, waited, _ in [(task / "schedstat").read_text().split()]) / 1e9
+
+
+@pytest.mark.skipif(not TASKS.is_dir(), reason="needs the Linux scheduler's statistics")
+def test_evaluate_takes_at_most_1_3_of_decoding_and_inference_on_all_cores(benchmark: BenchmarkFixture) -> None:
+    """Told from processor time and from how many cores the threads asked for, so that it holds on a machine that others use too.
+
+    Threads that wait for each other ask for none: work that Python's lock serialises would show as one core.
+    """
+    photos = list(find_labelled_photos([str(TEST_SET)])) if TEST_SET.is_dir() else [LabelledPhoto(CHELSEA, "cat")] * PHOTOS
+    assert len(photos) == PHOTOS
+    bare_loop = open_bare_loop()
+    floor = processor = wall = asked = 0.0
+
+    def both() -> None:
+        nonlocal floor, processor, wall, asked
+        with Classifier(threads=1) as classifier:
+            for start in range(ROUNDS):
+                part = photos[start::ROUNDS]
+                began = time.process_time()
+                for photo in part:
+                    bare_loop(photo.path)
+                floor += time.process_time() - began
+
+                began, wall_began, asked_began = time.process_time(), time.perf_counter(), seconds_asked()
+
+                def step(done: int, last: int = len(part), before: float = asked_began) -> None:
+                    nonlocal asked
+                    if done == last:  # the threads end hereafter
+                        asked += seconds_asked() - before
+
+                evaluate(classifier, part, step)
+                processor += time.process_time() - began
+                wall += time.perf_counter() - wall_began
+
+    benchmark.pedantic(both, rounds=1)  # type: ignore[no-untyped-call]
+    at_once = asked / wall
+    ratio = (processor / at_once) / (floor / cores())
+    figures = {"floor_s": floor, "processor_s": processor, "wall_s": wall, "cores": cores(), "cores_asked_for": at_once, "cores_got": processor / wall}
+    benchmark.extra_info |= {**figures, "ratio": ratio}
+    print("", *(f"{name} {value:.2f}" for name, value in figures.items()), f"ratio {ratio:.3f}", sep="\n")
+    assert processor / floor <= 1.3
+    assert ratio <= 1.3
