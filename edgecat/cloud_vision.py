@@ -29,9 +29,10 @@ from google.api_core import exceptions as google_errors
 from google.api_core.retry import exponential_sleep_generator, if_transient_error
 from google.auth.api_key import Credentials as KeyCredentials
 from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
 from google.cloud import vision
 from google.protobuf.json_format import ParseError
+from requests.utils import get_environ_proxies, select_proxy
 
 from edgecat.classifier import UNSURE, Classification, Score
 from edgecat.errors import CloudError, PhotoError
@@ -184,12 +185,12 @@ class CloudVision:
     def interpret(self, labels: Labels) -> Classification:
         """The service's labels -> the best of those that mean cat, dog or neither; where none does, neither, with the best label's score."""
         best = dict.fromkeys(LABELS, 0.0)
-        for label in labels:
-            meaning = MEANINGS.get(label["mid"]) or MEANINGS.get(label["description"].casefold().replace("-", " "))
+        for found in labels:
+            meaning = MEANINGS.get(found["mid"]) or MEANINGS.get(found["description"].casefold().replace("-", " "))
             if meaning:
-                best[meaning] = max(best[meaning], label["score"])
+                best[meaning] = max(best[meaning], found["score"])
         if not any(best.values()):
-            best["neither"] = max((label["score"] for label in labels), default=0.0)
+            best["neither"] = max((found["score"] for found in labels), default=0.0)
         ranked = tuple(Score(*each) for each in sorted(best.items(), key=lambda each: (-each[1], each[0] != "neither")))
         label, score = ranked[0]
         answer = label if score >= self.threshold else UNSURE
@@ -206,7 +207,10 @@ class CloudVision:
         self.close()
 
     def _connect(self) -> Any:
-        credentials = KeyCredentials(self._key) if self._key else AnonymousCredentials() if self.endpoint.startswith("http:") else None
+        local = self.endpoint.startswith("http:")
+        if local and select_proxy(self.endpoint, get_environ_proxies(self.endpoint)):
+            raise CloudError(f"HTTP_PROXY would carry photos and keys for {self.endpoint} unencrypted; set NO_PROXY=127.0.0.1,localhost,::1")
+        credentials = KeyCredentials(self._key) if self._key else AnonymousCredentials() if local else None
         try:
             return vision.ImageAnnotatorClient(transport="rest", credentials=credentials, client_options={"api_endpoint": self.endpoint})
         except DefaultCredentialsError as error:
@@ -222,8 +226,8 @@ class CloudVision:
         contents = {asked.digest: asked.content for asked in questions if isinstance(asked, _Question) and asked.labels is None}
         answers: dict[str, Labels | str] = {}  # labels, or why the photo is refused
         in_flight = [pool.submit(self._ask, batch, answers, stop) for batch in _batches(contents)]
-        failed = [done.exception() for done in wait(in_flight, return_when=FIRST_EXCEPTION).done if done.exception()]
-        if failed:
+        failure = next((error for done in wait(in_flight, return_when=FIRST_EXCEPTION).done if (error := done.exception())), None)
+        if failure is not None:
             stop.set()
         wait(in_flight)  # the others finish, as they are paid for
         for photo, asked in zip(window, questions, strict=True):
@@ -232,8 +236,8 @@ class CloudVision:
                 if isinstance(answer, list):
                     yield self.interpret(answer)
                     continue
-                if answer is None and failed[0] is not None:
-                    raise failed[0]
+                if answer is None and failure is not None:
+                    raise failure
             error = asked if isinstance(asked, PhotoError) else PhotoError(f"{asked.name}: refused by {NAME} ({answer})")
             if on_error is None:
                 raise error
@@ -307,7 +311,8 @@ class CloudVision:
             return CloudError(f"{NAME}: the quota is used up ({said}); {_AGAIN} later")
         if isinstance(error, google_errors.BadRequest) and error.reason == "API_KEY_INVALID":
             return CloudError(f"{NAME} refuses the API key ({said}); set GOOGLE_API_KEY to a valid one")
-        if isinstance(error, (google_errors.Forbidden, google_errors.Unauthorized, GoogleAuthError)):
+        refused = (google_errors.Forbidden, google_errors.Unauthorized, GoogleAuthError)
+        if isinstance(error, refused) and not isinstance(error, TransportError):
             return CloudError(f"{NAME} refuses these credentials ({said}); enable the Cloud Vision API and billing for their project, or use others")
         if isinstance(error, google_errors.NotFound):
             return self._not_google(said)
@@ -415,6 +420,8 @@ def _pause_asked_for(error: Exception) -> float:
 
 def _not_connected(error: Exception) -> bool:
     """Whether no connection came about: no such host, nobody listens, no valid certificate."""
+    if isinstance(error, TransportError):  # to where access tokens come from
+        return True
     return isinstance(error, requests.ConnectionError) and bool(error.args) and isinstance(error.args[0], urllib3.exceptions.MaxRetryError)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -81,6 +82,10 @@ class VisionServer(ThreadingHTTPServer):
         self.server_close()
         self.classifier.close()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that gave up waiting
+            super().handle_error(request, client_address)
+
     def refusal(self, asked: Asked, size: int) -> Fault | None:
         """Why the request as a whole is refused, if it is; uses up the quota."""
         key = asked.headers.get("x-goog-api-key")
@@ -111,11 +116,11 @@ class VisionServer(ThreadingHTTPServer):
         [feature] = request["features"]
         assert feature["type"] in ("LABEL_DETECTION", 4)
         content = base64.b64decode(request["image"]["content"], validate=True)
-        try:
-            answer = self.classifier.classify(content)
-        except PhotoError:
-            return {"error": {"code": 3, "message": "Bad image data."}}
         with self.lock:
+            try:
+                answer = self.classifier.classify(content)
+            except PhotoError:
+                return {"error": {"code": 3, "message": "Bad image data."}}
             self.answered[hashlib.sha256(content).hexdigest()] += 1
         labels = [{"mid": mid, "description": name, "score": answer.score * share, "topicality": answer.score} for mid, name, share in LABELS[answer.label]]
         return {"labelAnnotations": labels[: feature.get("maxResults", 10)]}

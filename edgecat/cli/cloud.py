@@ -35,6 +35,8 @@ def open_cloud_vision(photos: Sequence[Photo], yes: bool, threshold: float = 0.0
         if not yes and not sys.stdin.isatty():
             raise CloudError(f"{costs}; agree with --yes")
         complain(costs)
-        if not yes and not typer.confirm("Go on?", err=True):
-            raise CloudError("nothing was asked")
+        if not yes:
+            print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)  # typer.confirm writes to stdout too, where the results go
+            if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
+                raise CloudError("nothing was asked")
     return cloud
