@@ -151,11 +151,12 @@ def test_a_wrong_key_is_never_shown(edgecat: Run, server: VisionServer, tmp_path
     assert not any(key.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() for key in (wrong, KEY))
 
 
-def test_what_is_no_key_is_not_sent(edgecat: Run, server: VisionServer) -> None:
-    done = edgecat("classify", "--cloud-vision", CHELSEA, **{**server.environment, "GOOGLE_API_KEY": "two words"})
-    assert done.returncode == 1
-    assert done.stderr == "edgecat: GOOGLE_API_KEY holds more than the letters, digits and signs of an API key; set it to the key alone\n"
-    assert edgecat("classify", "--cloud-vision", CHELSEA, **{**server.environment, "GOOGLE_API_KEY": f"{KEY}\n"}).returncode == 0
+def test_what_is_no_key_is_not_sent(server: VisionServer) -> None:
+    with pytest.raises(CloudError) as caught, asking(server, key="two words"):
+        pass
+    assert str(caught.value) == "GOOGLE_API_KEY holds more than the letters, digits and signs of an API key; set it to the key alone"
+    with asking(server, key=f"{KEY}\n") as cloud:
+        assert cloud.classify(CHELSEA).label == "cat"
 
 
 def test_no_permission(edgecat: Run, server: VisionServer) -> None:
@@ -271,7 +272,7 @@ def test_interrupted(server: VisionServer, tmp_path: Path) -> None:
     server.faults += [Fault(503, "UNAVAILABLE", "Try later.", headers=(("Retry-After", "50"),))]
     command = [sys.executable, "-c", "import edgecat.cli; edgecat.cli.main()", "classify", "--cloud-vision", str(album(tmp_path / "album", 20))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **server.environment}) as running:
-        while len(server.answered) < 4:
+        while len(server.answered) < 4 and running.poll() is None:
             time.sleep(0.05)
         began = time.monotonic()
         running.send_signal(signal.SIGINT)
@@ -325,18 +326,18 @@ def test_the_service_says_how_long_to_wait(server: VisionServer) -> None:
 
 def test_tries_end(server: VisionServer) -> None:
     server.faults += [Fault(503, "UNAVAILABLE", "Try later.")] * 1000
-    with asking(server, QUICK._replace(total=0.5)) as cloud, pytest.raises(CloudError) as caught:
+    with asking(server, QUICK._replace(total=2)) as cloud, pytest.raises(CloudError) as caught:
         cloud.classify(CHELSEA)
     assert str(caught.value) == "Google Cloud Vision is not available (Try later.); what was answered is kept, run the same command again to go on later"
     assert 2 < len(server.requests) < 500
 
 
 def test_a_slow_service(server: VisionServer) -> None:
-    server.faults.append(Fault(503, "UNAVAILABLE", "Too late.", after=1))
+    server.faults.append(Fault(503, "UNAVAILABLE", "Too late.", after=20))
     with asking(server, QUICK._replace(request=0.3)) as cloud:
         began = time.monotonic()
         assert cloud.classify(CHELSEA).label == "cat"
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 15
     server.faults += [Fault(503, "UNAVAILABLE", "Too late.", after=0.5)] * 50
     with asking(server, QUICK._replace(request=0.1, total=0.4)) as cloud, pytest.raises(CloudError, match=r"cannot be reached .*timed out.* timeout=0\.1"):
         cloud.classify(COFFEE)
@@ -393,16 +394,16 @@ def test_heavy_photos_are_sent_small(server: VisionServer, tmp_path: Path) -> No
 
 def test_requests_stay_below_the_limit_of_the_service(server: VisionServer) -> None:
     photos = []
-    for i in range(20):
+    for i in range(14):
         file = io.BytesIO()
         Image.effect_noise((700, 1000 + i), 100).save(file, "PNG", compress_level=1)
         photos.append(file.getvalue())
     assert 600_000 < len(photos[0]) < HEAVY
     with asking(server) as cloud:
-        assert len(list(cloud.classify_many(photos))) == 20
+        assert len(list(cloud.classify_many(photos))) == 14
     sizes = [int(asked.headers["content-length"]) for asked in server.requests]
     assert 8_000_000 < max(sizes) < MAX_BYTES
-    assert sum(asked.photos for asked in server.requests) == 20
+    assert sum(asked.photos for asked in server.requests) == 14
 
 
 def test_the_limits_of_the_server_are_googles(server: VisionServer) -> None:
