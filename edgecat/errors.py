@@ -4,6 +4,7 @@ EdgecatError
 ├── PhotoError      a photo that cannot be read
 ├── ModelError      a model file that cannot be used
 ├── EngineError     an engine that is missing or refuses the model
+├── CloudError      a cloud service that refuses, or cannot be reached
 ├── DataError       a folder of photos that cannot be trained or evaluated on
 └── ExportError     a conversion that failed or was not proven right
 """
@@ -23,6 +24,10 @@ class ModelError(EdgecatError):
 
 class EngineError(EdgecatError):
     """An engine that is not installed or refuses the model."""
+
+
+class CloudError(EdgecatError):
+    """A cloud service that refuses what it was asked, or cannot be reached."""
 
 
 class DataError(EdgecatError):

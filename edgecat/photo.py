@@ -9,9 +9,11 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -23,7 +25,7 @@ if TYPE_CHECKING:  # it alone takes longer to import than all of edgecat
 
 Pixels: TypeAlias = "npt.NDArray[np.uint8]"  # (height, width, 3) RGB, upright
 Channels: TypeAlias = "float | tuple[float, float, float]"  # one value for all of RGB, or one for each
-Photo: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Pixels"
+Photo: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Pixels | EncodedPhoto"
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -40,6 +42,13 @@ _TURN = {  # EXIF orientation -> what makes it upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+class EncodedPhoto(NamedTuple):
+    """A photo as it is stored, with the name that messages give it."""
+
+    name: str
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -104,14 +113,33 @@ def decode(photo: Photo, at_least: tuple[int, int] | None = None) -> Image.Image
     if isinstance(photo, Image.Image) and not _unread(photo):
         return _to_upright_rgb(photo)  # already decoded by the caller
     name, source = _open(photo)
+    with _naming(name), Image.open(source, formats=FORMATS) as image:
+        return _decode_opened(image, name, at_least)
+
+
+def read_encoded(photo: Photo) -> EncodedPhoto:
+    """`photo` as it is stored, of which no more than the header was looked at; of an image or an array, a PNG. Raises PhotoError."""
+    if isinstance(photo, np.ndarray) or (isinstance(photo, Image.Image) and not _unread(photo)):
+        file = io.BytesIO()
+        decode(photo).save(file, "PNG", compress_level=1)
+        return EncodedPhoto("image", file.getvalue())
+    name, source = _open(photo)
+    with _naming(name):
+        content = source.read_bytes() if isinstance(source, Path) else source.read()
+        Image.open(io.BytesIO(content), formats=FORMATS).close()
+    return EncodedPhoto(name, content)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Turn what Pillow raises on broken files into PhotoError."""
     try:
-        with Image.open(source, formats=FORMATS) as image:
-            return _decode_opened(image, name, at_least)
+        yield
     except UnidentifiedImageError:
         raise PhotoError(f"{name}: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)") from None
     except Image.DecompressionBombError:
         raise PhotoError(f"{name}: more than {MAX_PIXELS // 1_000_000} megapixels, refused as a decompression bomb; scale it down first") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on broken files
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise PhotoError(f"{name}: broken photo ({error}); open it elsewhere and save it anew") from error
 
 
@@ -158,6 +186,8 @@ def _open(photo: Any) -> tuple[str, IO[bytes] | Path]:
         content = file.read()
         file.seek(position)
         return str(getattr(photo, "filename", "") or "image"), io.BytesIO(content)
+    if isinstance(photo, EncodedPhoto):
+        return photo.name, io.BytesIO(photo.content)
     if isinstance(photo, (bytes, bytearray, memoryview)):
         if not len(photo):
             raise PhotoError("bytes: empty, expected an encoded photo")

@@ -65,6 +65,8 @@ def test_the_runtime_imports_only_what_lies_below(path: Path) -> None:
             assert inside.parts == ("engines", ENGINE_LIBRARIES[top]), f"{inside} imports {name}"
         elif top in FOR_THE_HOST:
             raise AssertionError(f"{inside} imports {name}")
+        if name.startswith(("google.cloud", "google.api_core", "google.auth", "requests")):
+            assert own == "cloud_vision", f"{inside} imports {name}"
         if top == "typer":
             assert own == "cli", f"{inside} imports {name}"
     for name in imports(path, lazy=False):
@@ -92,7 +94,7 @@ def test_classifying_on_the_command_line_loads_no_host_library() -> None:
     photo = ROOT / "tests" / "photos" / "chelsea.jpg"
     loaded = loaded_by(f"import sys, edgecat.cli\nsys.argv = ['edgecat', 'classify', {str(photo)!r}]\ntry: edgecat.cli.main()\nexcept SystemExit: pass")
     assert "ai_edge_litert" in loaded
-    assert not loaded & (FOR_THE_HOST - {"flatbuffers"}), loaded & FOR_THE_HOST  # LiteRT brings flatbuffers
+    assert not loaded & (FOR_THE_HOST - {"flatbuffers"} | {"grpc", "requests"}), loaded & FOR_THE_HOST  # LiteRT brings flatbuffers
 
 
 def test_labelling_a_foreign_model_loads_no_host_library(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -42,6 +43,9 @@ def test_a_fresh_environment_classifies_without_tensorflow(wheel: Path, tmp_path
     missing = subprocess.run([str(programs / "edgecat"), "export", "mobilenet", "--int8"], check=False, capture_output=True, text=True, cwd=tmp_path)
     assert missing.returncode == 1
     assert missing.stderr.splitlines()[-1] == "edgecat: exporting needs 'tensorflow'; install it with: pip install 'edgecat[export]'"
+    missing = subprocess.run([str(programs / "edgecat"), "classify", str(CHELSEA), "--cloud-vision"], check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert missing.returncode == 1
+    assert re.fullmatch(r"edgecat: --cloud-vision needs '\S+'; install it with: pip install 'edgecat\[cloud\]'\n", missing.stderr)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="tflite-runtime has no wheels for Python 3.12 and later")

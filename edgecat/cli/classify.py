@@ -9,17 +9,21 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgecat.classifier import Classification, Classifier
+from edgecat.cli.cloud import CloudVisionOption, YesOption, open_cloud_vision
 from edgecat.cli.describing import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 from edgecat.description import Description
 from edgecat.errors import PhotoError
 from edgecat.model_file import ModelCard
 from edgecat.photo import Photo, find_photos
+
+if TYPE_CHECKING:
+    from edgecat.cloud_vision import CloudVision
 
 Write = Callable[[str, Classification], None]
 
@@ -43,6 +47,8 @@ def classify(
         str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.", show_default=False)
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine; else one a core, at most 4.", show_default=False)] = None,
+    cloud_vision: CloudVisionOption = False,
+    yes: YesOption = False,
     description: Description | None = None,
 ) -> None:
     """Say what photos show: a cat, a dog, or neither.
@@ -58,6 +64,8 @@ def classify(
     """
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv, not both")
+    if cloud_vision and (model or engine or threads or description):
+        raise typer.BadParameter("--cloud-vision takes no model, and no option of one")
     failures = 0
 
     def fail(text: object) -> None:
@@ -69,8 +77,13 @@ def classify(
     progress = ProgressLine()
     names = _expand(photos, recursive, fail)
     if names:
-        with quiet_libraries():
-            classifier = Classifier(model, engine=engine, threads=threads, threshold=threshold, description=description)
+        given = [_read(name) for name in names]
+        classifier: Classifier | CloudVision
+        if cloud_vision:
+            classifier = open_cloud_vision(given, yes, threshold)
+        else:
+            with quiet_libraries():
+                classifier = Classifier(model, engine=engine, threads=threads, threshold=threshold, description=description)
         with classifier:
             if top is None and len(classifier.card.labels) > MANY_LABELS:
                 top = MANY_LABELS
@@ -81,7 +94,7 @@ def classify(
                 waiting.popleft()
                 fail(error)
 
-            for result in classifier.classify_many((_read(name) for name in names), on_error=skip):
+            for result in classifier.classify_many(given, on_error=skip):
                 progress.end(sys.stdout.isatty())
                 write(waiting.popleft(), result)
                 if len(names) > 1:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgecat.classifier import DEFAULT_MODEL, Classifier
+from edgecat.cli.cloud import CloudVisionOption, YesOption, open_cloud_vision
 from edgecat.cli.describing import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 from edgecat.description import Description
@@ -44,6 +45,8 @@ def evaluate(
     engine: Annotated[
         str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.", show_default=False)
     ] = None,
+    cloud_vision: CloudVisionOption = False,
+    yes: YesOption = False,
     description: Description | None = None,
 ) -> None:
     """Count how often models are right on photos whose class is known.
@@ -64,7 +67,10 @@ def evaluate(
         check_writable(gallery, force)
     photos = list(evaluation.find_labelled_photos(data))
     source = {"data": [_base_name(folder) for folder in data], "command": _command()}
-    systems = _systems(model or [DEFAULT_MODEL], engine, description)
+    systems = _systems(model or ([] if cloud_vision else [DEFAULT_MODEL]), engine, description)
+    if cloud_vision:
+        cloud = open_cloud_vision([photo.path for photo in photos], yes)
+        systems.append(lambda: cloud)
     results: list[Evaluation] = []
     failures: set[str] = set()  # each named once, not once for each model
     refused = 0
