@@ -50,8 +50,9 @@ class Classifier:
     """An open model. Threads may share it: each call borrows an engine of its own.
 
     `threshold` is the score (0..1) below which the answer is "unsure"; `threads` is how many the
-    engine uses for one photo; `description` tells what a model that edgecat did not make does not
-    say of itself. Raises ModelError, EngineError.
+    engine uses for one photo, else one a core, at most 4, and one alone where other photos are being
+    classified too; `description` tells what a model that edgecat did not make does not say of itself.
+    Raises ModelError, EngineError.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Classifier:
         description: Description | None = None,
     ) -> None:
         self.path = Path(model) if model is not None else DEFAULT_MODEL
+        self.name = self.path.name
         kind = model_format(self.path)
         if kind == "keras":
             raise ModelError(f"{self.path}: a Keras checkpoint; make a model file of it with: edgecat export {self.path} --int8")
@@ -72,8 +74,8 @@ class Classifier:
             raise ModelError(f"{self.path}: has a model card, which says all that is needed; leave the options away, or change it with 'edgecat label'")
         self.threshold = threshold
         self._engine_name = engines.choose_engine(kind, engine)
-        self._threads = threads or engines.default_threads()
-        first = self._open()
+        self._threads = threads
+        first = self._open(threads or engines.default_threads())
         self.engine = first.name
         if card is None:
             from edgecat.foreign import describe
@@ -96,13 +98,13 @@ class Classifier:
     def classify_many(
         self, photos: Iterable[Photo], *, workers: int | None = None, on_error: Callable[[Photo, PhotoError], None] | None = None
     ) -> Iterator[Classification]:
-        """Classifications in the order of `photos`, while photos ahead are being decoded in `workers` threads.
+        """Classifications in the order of `photos`, which `workers` threads decode and classify ahead, one for each core unless told otherwise.
 
         A photo that cannot be read raises PhotoError, or is handed to `on_error` and left out.
         """
         from concurrent.futures import ThreadPoolExecutor  # brings logging, which one photo does not need
 
-        workers = workers or engines.default_threads()
+        workers = workers or engines.cores()
         waiting: deque[tuple[Photo, Future[Classification]]] = deque()
         with ThreadPoolExecutor(workers) as pool:
             try:
@@ -132,7 +134,7 @@ class Classifier:
         try:
             engine = self._idle.pop()
         except IndexError:  # every engine is at work in another thread
-            engine = self._open()
+            engine = self._open(self._threads or 1)  # as the cores are then too
         try:
             outputs = engines.dequantise(engine.run(tensor), self._output)
         finally:
@@ -171,8 +173,8 @@ class Classifier:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _open(self) -> Engine:
-        return engines.open_engine(self.path, self._engine_name, self._threads)
+    def _open(self, threads: int) -> Engine:
+        return engines.open_engine(self.path, self._engine_name, threads)
 
     @staticmethod
     def _finish(photo: Photo, future: Future[Classification], on_error: Callable[[Photo, PhotoError], None] | None) -> Iterator[Classification]:

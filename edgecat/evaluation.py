@@ -1,18 +1,47 @@
-"""Accuracy of a classifier over class folders."""
+"""How well a classifier answers on photos of known classes."""
 
 from __future__ import annotations
 
+import heapq
+import math
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol
 
-from edgecat.classifier import Classifier
+from edgecat.classifier import Classification, Classifier
 from edgecat.errors import DataError, PhotoError
 from edgecat.labels import imagenet_name, label_of_folder
 from edgecat.model_file import ModelCard
 from edgecat.photo import Photo, find_photos
+
+WORST = 100  # mistakes that are kept, so that memory does not grow with the photos
+HISTOGRAM_BINS = 20  # of 0.05
+CALIBRATION_BINS = 15  # as in Guo et al. 2017, arXiv 1706.04599
+
+
+class System(Protocol):
+    """What can be evaluated: anything that classifies photos as `edgecat.Classifier` does."""
+
+    @property
+    def name(self) -> str: ...  # as results show it
+
+    @property
+    def card(self) -> ModelCard: ...  # of which labels and groups count
+
+    @property
+    def engine(self) -> str: ...
+
+    def classify_many(self, photos: Iterable[Photo], *, on_error: Callable[[Photo, PhotoError], None] | None = None) -> Iterator[Classification]:
+        """In the order of `photos`; one that cannot be read is handed to `on_error` in its turn and left out."""
+        ...
+
+    def __enter__(self) -> System: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
 class LabelledPhoto(NamedTuple):
@@ -20,44 +49,139 @@ class LabelledPhoto(NamedTuple):
     label: str
 
 
+class Mistake(NamedTuple):
+    photo: str  # its path
+    label: str
+    answer: str
+    score: float  # of the answer, 0..1
+
+
+@dataclass
+class Tally:
+    """What was answered on the photos of one class."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    scores: float = 0.0  # of the answers, summed
+    histogram: list[int] = field(default_factory=lambda: [0] * HISTOGRAM_BINS)  # of the answers' scores
+
+
 @dataclass
 class Evaluation:
-    """What a classifier answered on photos of known labels."""
+    """What a system answered on photos of known labels: counts, whose size does not depend on the number of photos."""
 
-    model: str
-    answers: Counter[tuple[str, str]] = field(default_factory=Counter)  # (label, answer) -> photos
-    mistakes: list[tuple[str, str, str, float]] = field(default_factory=list)  # photo, label, answer, its score
+    model: str  # name of the system
+    engine: str
+    file_bytes: int | None  # of its model file; None of what has none
+    knows_neither: bool  # whether `neither` is among its answers
+    groups: Mapping[str, str] = field(default_factory=dict)  # of its labels, where groups are compared; empty where labels are
+    classes: dict[str, Tally] = field(default_factory=dict)
+    mistakes: int = 0
     failures: list[str] = field(default_factory=list)  # photos that could not be read, with the reason
+    seconds: float = 0.0
+    _neither: int = 0
+    _best_label_right: int = 0
+    _bins: list[tuple[int, float]] = field(default_factory=lambda: [(0, 0.0)] * CALIBRATION_BINS)  # right answers, sum of scores
+    _worst: list[tuple[float, int, Mistake]] = field(default_factory=list)  # a heap, the least sure on top
+
+    def add(self, photo: LabelledPhoto, answer: Classification) -> None:
+        """Count the answer to one photo."""
+        label, said, score = photo.label, answer.label, answer.score
+        if self.groups:
+            label, said, score = self._group(label), answer.group, self._group_score(answer)
+            self._best_label_right += self._group(answer.label) == label
+        tally = self.classes.setdefault(label, Tally())
+        tally.answers[said] += 1
+        tally.scores += score
+        tally.histogram[min(int(score * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
+        self._neither += answer.group == "neither"
+        place = min(int(score * CALIBRATION_BINS), CALIBRATION_BINS - 1)
+        right, scores = self._bins[place]
+        self._bins[place] = (right + (said == label), scores + score)
+        if said != label:
+            self.mistakes += 1
+            mistake = (score, -self.mistakes, Mistake(str(photo.path), label, said, round(score, 4)))  # of equal scores the earlier first
+            (heapq.heappush if len(self._worst) < WORST else heapq.heappushpop)(self._worst, mistake)
+
+    def labels(self) -> list[str]:
+        return sorted(self.classes)
 
     def photos(self, label: str | None = None) -> int:
-        return sum(count for (right, _), count in self.answers.items() if label in (None, right))
+        """How many were answered, in all or of one label."""
+        return sum(tally.answers.total() for name, tally in self.classes.items() if label in (None, name))
+
+    def right(self, label: str | None = None) -> int:
+        return sum(tally.answers[name] for name, tally in self.classes.items() if label in (None, name))
 
     def accuracy(self, label: str | None = None) -> float:
         """Share of right answers, 0..1, of all photos or of those of one label."""
-        return sum(count for (right, answer), count in self.answers.items() if right == answer and label in (None, right)) / self.photos(label)
+        return self.right(label) / self.photos(label)
 
-    def labels(self) -> list[str]:
-        return sorted({right for right, _ in self.answers})
+    def accuracy_interval(self, label: str | None = None) -> tuple[float, float]:
+        """95 % confidence interval of `accuracy`."""
+        return wilson_interval(self.right(label), self.photos(label))
+
+    def balanced_accuracy(self) -> float:
+        """Mean of the classes' accuracies, whatever their numbers of photos."""
+        return sum(map(self.accuracy, self.classes)) / len(self.classes)
+
+    def mean_confidence(self, label: str) -> float:
+        """Mean score of the answers on photos of `label`."""
+        return self.classes[label].scores / self.photos(label)
+
+    def calibration_error(self) -> float:
+        """Expected calibration error: how far, on average, the answers' scores are from the share of right ones among answers of that score."""
+        return sum(abs(right - scores) for right, scores in self._bins) / self.photos()
+
+    def neither_share(self) -> float | None:
+        """Share of all photos answered `neither`; None of a system that does not know it."""
+        return self._neither / self.photos() if self.knows_neither else None
+
+    def best_label_accuracy(self) -> float | None:
+        """Accuracy if the group of the single best label were the answer, not that with the largest sum; None where labels are judged."""
+        return self._best_label_right / self.photos() if self.groups else None
+
+    def worst(self) -> list[Mistake]:
+        """The mistakes with the highest scores, highest first, at most `WORST`."""
+        return [mistake for _, _, mistake in sorted(self._worst, reverse=True)]
 
     def record(self) -> dict[str, Any]:
-        """For --json and the model's history."""
+        """For JSON; keys that make no sense for this system are left out. At least one photo must have been answered."""
         classes = {
             label: {
                 "photos": self.photos(label),
                 "accuracy": round(self.accuracy(label), 5),
-                "answers": {answer: count for (right, answer), count in sorted(self.answers.items()) if right == label},
+                "accuracy_interval": [round(limit, 5) for limit in self.accuracy_interval(label)],
+                "answers": dict(sorted(self.classes[label].answers.items())),
+                "mean_confidence": round(self.mean_confidence(label), 5),
+                "confidence_histogram": self.classes[label].histogram,
             }
             for label in self.labels()
         }
-        wrong = [dict(zip(("photo", "label", "answer", "score"), mistake, strict=True)) for mistake in sorted(self.mistakes, key=lambda mistake: -mistake[3])]
+        shares = {"best_label_accuracy": self.best_label_accuracy(), "neither_share": self.neither_share()}
         return {
             "model": self.model,
+            "engine": self.engine,
+            "file_bytes": self.file_bytes,
             "photos": self.photos(),
             "accuracy": round(self.accuracy(), 5),
+            "accuracy_interval": [round(limit, 5) for limit in self.accuracy_interval()],
+            "balanced_accuracy": round(self.balanced_accuracy(), 5),
+            "calibration_error": round(self.calibration_error(), 5),
+            **{key: round(share, 5) for key, share in shares.items() if share is not None},
             "classes": classes,
-            "mistakes": wrong,
+            "mistakes": self.mistakes,
+            "worst": [mistake._asdict() for mistake in self.worst()],
             "failures": self.failures,
+            "seconds": round(self.seconds, 2),
         }
+
+    def _group(self, label: str) -> str:
+        return self.groups.get(label, label)
+
+    def _group_score(self, answer: Classification) -> float:
+        """Sum of the scores of the labels of the answer's group; for "unsure", which is no group, the best label's."""
+        of_group = [score for label, score in answer.scores if self._group(label) == answer.group]
+        return min(1.0, sum(of_group)) if of_group else answer.score
 
 
 def find_labelled_photos(folders: Sequence[str]) -> Iterator[LabelledPhoto]:
@@ -84,28 +208,46 @@ def loose_photos(given: str) -> list[Path]:
     return find_photos(path) if path.is_dir() and not _folders_in(path) else []
 
 
-def evaluate(classifier: Classifier, photos: Sequence[LabelledPhoto], on_step: Callable[[int], None] = lambda done: None) -> Evaluation:
+def evaluate(system: System, photos: Sequence[LabelledPhoto], on_step: Callable[[int], None] = lambda done: None) -> Evaluation:
     """Classify `photos` and count: by label, or by group where some photos' labels are groups of the model and no labels.
 
     One that cannot be read is listed among the failures. Raises DataError.
     """
-    groups = classifier.card.groups
-    by_label = judged_by_label(classifier.card, (photo.label for photo in photos), classifier.path.name)
-    result = Evaluation(classifier.path.name)
+    card = system.card
+    by_label = judged_by_label(card, (photo.label for photo in photos), system.name)
+    result = Evaluation(
+        model=system.name,
+        engine=system.engine,
+        file_bytes=system.path.stat().st_size if isinstance(system, Classifier) else None,
+        knows_neither="neither" in (card.groups.get(label, label) for label in card.labels),
+        groups={} if by_label else card.groups,
+    )
     waiting = iter(photos)
+    done = 0
+
+    def take() -> LabelledPhoto:
+        nonlocal done
+        done += 1
+        on_step(done)
+        return next(waiting)
 
     def fail(_: Photo, error: PhotoError) -> None:
-        next(waiting)
+        take()
         result.failures.append(str(error))
 
-    for done, answer in enumerate(classifier.classify_many((photo.path for photo in photos), on_error=fail), 1):
-        path, label = next(waiting)
-        label, said = (label, answer.label) if by_label else (groups.get(label, label), answer.group)
-        result.answers[label, said] += 1
-        if said != label:
-            result.mistakes.append((str(path), label, said, round(answer.score, 4)))
-        on_step(done)
+    began = time.perf_counter()
+    for answer in system.classify_many((photo.path for photo in photos), on_error=fail):
+        result.add(take(), answer)
+    result.seconds = time.perf_counter() - began
     return result
+
+
+def wilson_interval(right: int, of: int) -> tuple[float, float]:
+    """95 % confidence interval of the share right / of (Wilson 1927), which holds near 0 and 1 and for few photos too."""
+    z = 1.959964
+    share, squared = right / of, z * z / of
+    centre, half = share + squared / 2, z * math.sqrt((share * (1 - share) + squared / 4) / of)
+    return max(0.0, (centre - half) / (1 + squared)), min(1.0, (centre + half) / (1 + squared))
 
 
 def judged_by_label(card: ModelCard, labels: Iterable[str], model: str) -> bool:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecat.classifier import Classifier
+from edgecat.classifier import DEFAULT_MODEL, Classifier
 from edgecat.cli.describing import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 from edgecat.description import Description
+from edgecat.errors import EdgecatError
+
+if TYPE_CHECKING:
+    from edgecat.evaluation import Evaluation, System
 
 MANY_ANSWERS = 10  # of more, the table shows the sum alone; --json has them all
+SHOWN_MISTAKES = 5  # --json and --gallery have more
 
 
 @describing
@@ -22,43 +33,157 @@ def evaluate(
         list[str], typer.Argument(metavar="DATA...", help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class.", show_default=False)
     ],
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="A .tflite or .onnx model file; else the one that comes along.", show_default=False)
+        list[Path] | None,
+        typer.Option("--model", "-m", help="A .tflite or .onnx model file; several to compare them; else the one that comes along.", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with every mistake.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each model.")] = False,
+    gallery: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a page of the photos that were answered wrongly.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a page that --gallery did not make.")] = False,
     engine: Annotated[
         str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.", show_default=False)
     ] = None,
     description: Description | None = None,
 ) -> None:
-    """Count how often a model is right on photos whose class is known.
+    """Count how often models are right on photos whose class is known.
 
     By its labels, or by its groups where the folders are named after these: an ImageNet model on
     cats/ and dogs/. Photos named as ImageNet names them (n02123045_tabby.JPEG) need no class folder.
+    A model that does not know one of the classes is named on stderr, the others are still judged, and the exit status is 1.
 
     [bold]edgecat evaluate photos/test[/bold]
 
-    [bold]edgecat evaluate photos/test neither=photos/others --model mobilenet-int8.onnx[/bold]
+    [bold]edgecat evaluate photos/test neither=photos/others --model small-int8.onnx --model large-int8.tflite --gallery mistakes.html[/bold]
     """
     from edgecat import evaluation
 
+    if gallery is not None:
+        from edgecat.gallery import check_writable, write_gallery
+
+        check_writable(gallery, force)
     photos = list(evaluation.find_labelled_photos(data))
-    with quiet_libraries():
-        classifier = Classifier(model, engine=engine, threads=1, description=description)
+    source = {"data": [_base_name(folder) for folder in data], "command": _command()}
+    systems = _systems(model or [DEFAULT_MODEL], engine, description)
+    results: list[Evaluation] = []
+    failures: set[str] = set()  # each named once, not once for each model
+    refused = 0
     progress = ProgressLine()
-    with classifier:
-        result = evaluation.evaluate(classifier, photos, lambda done: progress.step("evaluating", done, len(photos)))
-    progress.end()
-    for failure in result.failures:
-        complain(failure)
-    if as_json:
-        print(json.dumps({**result.record(), "engine": classifier.engine}, ensure_ascii=False))
-    elif result.photos():
-        answers = sorted({answer for _, answer in result.answers})
-        few = len(answers) <= MANY_ANSWERS
-        print(f"{'':<12}{'photos':>8}{'right':>10}   " + "".join(f"{'as ' + answer:>12}" for answer in answers if few))
-        for label in result.labels() if few else ():
-            said = "".join(f"{result.answers[label, answer]:>12}" for answer in answers)
-            print(f"{label:<12}{result.photos(label):>8}{result.accuracy(label):>10.2%}   {said}")
-        print(f"{'all':<12}{result.photos():>8}{result.accuracy():>10.2%}   {result.model}, {classifier.engine}")
-    if result.failures:
+
+    def step(done: int) -> None:
+        progress.step("evaluating", len(results) * len(photos) + done, (len(systems) - refused) * len(photos))
+
+    for open_system in systems:
+        try:
+            with quiet_libraries():
+                opened = open_system()
+            with opened as system:
+                result = evaluation.evaluate(system, photos, step)
+        except EdgecatError as error:
+            progress.end()
+            complain(error)
+            refused += 1
+            continue
+        progress.end()
+        for failure in result.failures:
+            if failure not in failures:
+                complain(failure)
+        failures.update(result.failures)
+        if not result.photos():
+            refused += 1
+            continue
+        results.append(result)
+        if as_json:
+            print(json.dumps({**result.record(), **source}, ensure_ascii=False), flush=True)
+        else:
+            print("\n".join([*([""] if len(results) > 1 else []), *_block(result)]), flush=True)
+    if len(results) > 1 and not as_json:
+        print("\n".join(["", *_comparison(results)]))
+    if gallery is not None and results:
+        write_gallery(gallery, results)
+        progress.say(f"written: {gallery}")
+    if failures or refused:
         raise typer.Exit(1)
+
+
+def _systems(models: Sequence[Path], engine: str | None, description: Description | None) -> list[Callable[[], System]]:
+    """What opens each system that the options ask for; they are opened one after another, so that one alone is in memory."""
+    distinct = len({path.name for path in models}) == len(models)
+
+    def open_model(path: Path) -> System:
+        classifier = Classifier(path, engine=engine, threads=1, description=description)
+        if not distinct:
+            classifier.name = str(path)
+        return classifier
+
+    return [partial(open_model, path) for path in models]
+
+
+def _block(result: Evaluation) -> Iterator[str]:
+    """One model's classes, what their photos were taken for, and where it was surest and wrong."""
+    answers = sorted({answer for tally in result.classes.values() for answer in tally.answers})
+    few = len(answers) <= MANY_ANSWERS
+    yield ", ".join([result.model, result.engine, *([] if result.file_bytes is None else [_megabytes(result)])])
+    rows = [["", "photos", "right", "95 % interval", *(["confidence", *(f"as {answer}" for answer in answers)] if few else [])]]
+    for label in result.labels() if few else ():
+        counts = [str(result.classes[label].answers[answer]) for answer in answers]
+        rows.append([*_accuracy(result, label), f"{result.mean_confidence(label):.1%}", *counts])
+    yield from _table([*rows, _accuracy(result)])
+    yield ", ".join(f"{name} {share}" for name, share in _shares(result).items() if share)
+    worst = result.worst()[:SHOWN_MISTAKES]
+    if worst:
+        yield f"{result.mistakes} answered wrongly{', the surest' if result.mistakes > len(worst) else ''}:"
+    for mistake in worst:
+        yield f"  {mistake.score:.1%}  {mistake.label} as {mistake.answer}  {mistake.photo}"
+
+
+def _comparison(results: Sequence[Evaluation]) -> Iterator[str]:
+    """One line for each model."""
+    classes = sorted({label for result in results for label in result.classes})
+    shown = classes if len(classes) <= MANY_ANSWERS else []
+    rows = [["model", "photos", "right", "95 % interval", *shown, *_shares(results[0]), "size", "seconds"]]
+    for result in results:
+        of_classes = [f"{result.accuracy(label):.2%}" if label in result.classes else "" for label in shown]
+        size = "" if result.file_bytes is None else _megabytes(result)
+        rows.append([result.model, *_accuracy(result)[1:], *of_classes, *_shares(result).values(), size, f"{result.seconds:.1f}"])
+    used = [any(column[1:]) for column in zip(*rows, strict=True)]
+    yield from _table([[cell or "-" for cell, shows in zip(row, used, strict=True) if shows] for row in rows])
+
+
+def _shares(result: Evaluation) -> dict[str, str]:
+    """Name -> what is shown of it, empty where it makes no sense for this model."""
+    shares = {
+        "balanced": result.balanced_accuracy(),
+        "calibration error": result.calibration_error(),
+        "answered neither": result.neither_share(),
+        "by best label": result.best_label_accuracy(),
+    }
+    return {name: "" if share is None else f"{share:.2%}" for name, share in shares.items()}
+
+
+def _accuracy(result: Evaluation, label: str | None = None) -> list[str]:
+    low, high = result.accuracy_interval(label)
+    return [label or "all", str(result.photos(label)), f"{result.accuracy(label):.2%}", f"{100 * low:.1f} to {100 * high:.1f} %"]
+
+
+def _megabytes(result: Evaluation) -> str:
+    return f"{(result.file_bytes or 0) / 1e6:.2f} MB"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Columns as wide as they must be, names to the left and figures to the right; rows may end early."""
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    for name, *figures in rows:
+        yield "  ".join([f"{name:<{widths[0]}}", *(f"{figure:>{width}}" for figure, width in zip(figures, widths[1:], strict=False))]).rstrip()
+
+
+def _command() -> str:
+    """What was typed, with base names only, as in the model card."""
+    return shlex.join(["edgecat", *map(_base_name, sys.argv[1:])])
+
+
+def _base_name(given: str) -> str:
+    """`shots/test` -> `test`, `neither=shots/others` -> `neither=others`."""
+    if given == ".":
+        return Path.cwd().name
+    return re.sub(r"[^=]*[/\\]", "", given.rstrip("/\\"))

@@ -102,7 +102,12 @@ def open_engine(path: Path, engine: str, threads: int) -> Engine:
 
 def default_threads() -> int:
     """As many as there are cores, at most 4: a small network gains nothing from more."""
-    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(4, cores())
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def input_table(recipe: InputRecipe, spec: TensorSpec) -> Tensor | None:
