@@ -10,11 +10,13 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgecat.classifier import Classifier
+from edgecat.engines import cores
 from edgecat.errors import DataError, PhotoError
 from edgecat.photo import decode
 
@@ -41,18 +44,14 @@ _EXPECTED = "the output of: edgecat evaluate DATA --json"
 FREE_PHOTOS, PRICE_OF_A_THOUSAND, MILLION = 1000, 1.50, 1_000_000  # photos, US dollars up to 5 million photos, photos
 
 # What the student report says of its own systems; on Kaggle's cats and dogs, 8,000 photos to train and 2,000 to test.
-CLAIMS: tuple[dict[str, Any], ...] = (
-    {"system": "Home-made CNN", "accuracy": 0.99, "classes": {}, "said": "99 % by its own count, and wrong on cats"},
-    {"system": "ResNet50, ImageNet weights", "accuracy": None, "classes": {"cat": 0.80, "dog": 0.80}, "said": "80 % of cats, 80 % of dogs"},
-    {"system": "ResNet50, transfer", "accuracy": None, "classes": {}, "said": "never finished"},
-    {"system": "MobileNet, ImageNet weights", "accuracy": None, "classes": {"cat": 0.75, "dog": 0.90}, "said": "75 % of cats, 90 % of dogs"},
-    {
-        "system": "Google Cloud Vision API",
-        "accuracy": None,
-        "classes": {"cat": 1.0, "dog": 1.0},
-        "said": "100 of 100 cats, with more than 97 % confidence; 100 of 100 dogs, with 90 to 99 %",
-    },
+_CLAIMED = (  # system, accuracy, of cats, of dogs, in words
+    ("Home-made CNN", 0.99, None, None, "99 % by its own count, and wrong on cats"),
+    ("ResNet50, ImageNet weights", None, 0.80, 0.80, "80 % of cats, 80 % of dogs"),
+    ("ResNet50, transfer", None, None, None, "never finished"),
+    ("MobileNet, ImageNet weights", None, 0.75, 0.90, "75 % of cats, 90 % of dogs"),
+    ("Google Cloud Vision API", None, 1.0, 1.0, "100 of 100 cats, with more than 97 % confidence; 100 of 100 dogs, with 90 to 99 %"),
 )
+CLAIMS = [{"system": name, "accuracy": share, "classes": {"cat": cats, "dog": dogs}, "said": said} for name, share, cats, dogs, said in _CLAIMED]
 
 # A record's parts: int stands for a whole number, float for one from 0 to 1, [x] for any number of x, (x, y) for these two.
 _RIGHT = {"photos": int, "accuracy": float, "accuracy_interval": (float, float)}
@@ -90,14 +89,6 @@ class Plot(NamedTuple):
     source: str  # data and command
 
 
-class Mistake(NamedTuple):
-    photo: str  # name, with the folder it lies in
-    label: str
-    answer: str
-    score: float  # of the answer, 0..1
-    thumbnail: str  # data URI
-
-
 @dataclass(frozen=True)
 class Comparison:
     """What a report shows. `systems` are records with what `system` adds to them."""
@@ -114,7 +105,7 @@ class Comparison:
     @property
     def claims(self) -> Sequence[Record]:
         """Only where it is cats and dogs that are compared."""
-        return CLAIMS if {"cat", "dog"} <= {*self.labels} else ()
+        return CLAIMS if {"cat", "dog"} <= {*self.labels} else []
 
 
 # Records
@@ -239,12 +230,11 @@ def made_by(command: Sequence[str]) -> dict[str, Any]:
         names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("model name", "Model"))]
     except OSError:
         names = []
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "program": f"edgecat report {version('edgecat')}",
         "command": typed(command),
         "date": datetime.now(timezone.utc).isoformat(timespec="minutes"),
-        "machine": {"processor": names[-1] if names else platform.processor() or platform.machine(), "cores": cores, "system": platform.platform(terse=True)},
+        "machine": {"processor": names[-1] if names else platform.processor() or platform.machine(), "cores": cores(), "system": platform.platform(terse=True)},
         "versions": {"Python": platform.python_version(), **{name: version(name) for name in ("numpy", "pillow", "matplotlib", "jinja2")}},
     }
 
@@ -421,11 +411,12 @@ def _data_uri(kind: str, content: bytes) -> str:
 # The mistakes
 
 
-def gallery(record: Record, photos: Collection[str], most: int) -> Iterator[Mistake]:
-    """The surest mistakes of a record, those of `photos` alone: a record from elsewhere cannot have any file shown."""
+def gallery(record: Record, photos: Collection[str], most: int) -> Iterator[tuple[Record, str]]:
+    """The surest mistakes of a record and their thumbnails, those of `photos` alone: a record from elsewhere cannot have any file shown."""
     for mistake in record["worst"][:most]:
-        if mistake["photo"] in photos:
-            yield Mistake("/".join(Path(mistake["photo"]).parts[-2:]), mistake["label"], mistake["answer"], mistake["score"], thumbnail(mistake["photo"]))
+        with suppress(PhotoError):  # it was removed meanwhile
+            if mistake["photo"] in photos:
+                yield mistake, thumbnail(mistake["photo"])
 
 
 def thumbnail(photo: str | Path) -> str:
@@ -461,30 +452,27 @@ def as_markdown(comparison: Comparison) -> str:
     """The table, and the commands that made its rows."""
 
     def row(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(html.escape(" ".join(cell.split()), quote=False).replace("|", "\\|") for cell in cells) + " |"
+        return f"| {' | '.join(_escaped(' '.join(cell.split())) for cell in cells)} |"
 
     headings, rows, claims = table(comparison)
-    lines = [row(headings), row(["---", *["---:"] * (len(headings) - 2), "---"])]
-    lines += [row([f"{cell.text} ({cell.note})" if cell.note else cell.text for cell in cells]) for cells in rows]
-    lines += [
-        row([f"{claim[0].text} ({claim[0].note})", *(cell.text for cell in claim[1:-1]), *["-"] * (len(headings) - len(claim)), claim[-1].text])
-        for claim in claims
+    made, machine = comparison.made_by, comparison.made_by["machine"]
+    lines = [
+        f"<!-- made by {made['program']} -->",
+        "# Comparison of image classifiers",
+        "",
+        row(headings),
+        row(["---", *["---:"] * (len(headings) - 2), "---"]),
     ]
-    commands = [f"- {', '.join(map(str, numbers))}: {html.escape(found, quote=False)}" for found, numbers in sources(comparison).items()]
-    made = comparison.made_by
-    return "\n".join(
-        [
-            f"<!-- made by {made['program']} -->",
-            "# Comparison of image classifiers",
-            "",
-            *lines,
-            "",
-            *commands,
-            "",
-            f"Made by `{made['command']}` on {made['date']}: {made['machine']['processor']}, {made['machine']['cores']} cores.",
-            "",
-        ]
-    )
+    for cells in [*rows, *([*claim[:-1], *[NOTHING] * (len(headings) - len(claim)), claim[-1]] for claim in claims)]:
+        lines.append(row([f"{cell.text} ({cell.note})" if cell.note else cell.text for cell in cells]))
+    lines += ["", *(f"- {', '.join(map(str, numbers))}: {_escaped(found)}" for found, numbers in sources(comparison).items()), ""]
+    lines += [f"Made by {_escaped(made['command'])} on {made['date']}: {machine['processor']}, {machine['cores']} cores.", ""]
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    """Read as text by Markdown, whatever it holds."""
+    return re.sub(r"([\\`*_|\[\]])", r"\\\1", html.escape(text, quote=False))
 
 
 def as_json(comparison: Comparison) -> str:

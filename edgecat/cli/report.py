@@ -58,6 +58,9 @@ def report(
     with ExitStack() as opened:
         with quiet_libraries():
             classifiers = [opened.enter_context(Classifier(path, threads=1)) for path in _models(model or [])]
+        if len({classifier.name for classifier in classifiers}) < len(classifiers):
+            for classifier in classifiers:
+                classifier.name = str(classifier.path)
         classifiers = _knowing(classifiers, {photo.label for photo in photos}, progress)
         for classifier in classifiers:
             phase = f"evaluating {classifier.name}"
@@ -89,13 +92,14 @@ def _check_out(out: Path, force: bool) -> None:
     for library in ("jinja2", "matplotlib"):
         if importlib.util.find_spec(library) is None:
             raise EdgecatError(f"a report needs '{library}'; install it with: pip install 'edgecat[plots]'")
+    path = out.parent
     try:
-        tempfile.TemporaryFile(dir=out.parent).close()
+        tempfile.TemporaryFile(dir=path).close()
+        for path in (out.with_suffix(suffix) for suffix in (".html", ".md", ".json")):
+            if path.exists() and not force and not made_here(path):
+                raise EdgecatError(f"{path}: not made by edgecat report; give another --out or --force")
     except OSError as error:
-        raise EdgecatError(f"{out.parent}: cannot be written to ({error.strerror}); give another --out") from None
-    for path in (out.with_suffix(suffix) for suffix in (".html", ".md", ".json")):
-        if path.is_dir() or (path.exists() and not force and not made_here(path)):
-            raise EdgecatError(f"{path}: {'a folder' if path.is_dir() else 'not made by edgecat report'}; give another --out" + " or --force" * path.is_file())
+        raise EdgecatError(f"{path}: cannot be written to ({error.strerror}); give another --out") from None
 
 
 def _models(given: list[Path]) -> list[Path]:
@@ -128,9 +132,12 @@ def _knowing(classifiers: list[Classifier], labels: set[str], progress: Progress
 
 def _write(out: Path, contents: dict[str, str]) -> None:
     """All files or, if the disk is full, none."""
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".edgecat-") as folder:
-        parts = {out.with_suffix(suffix): Path(folder, f"part{suffix}") for suffix in contents}
-        for part, content in zip(parts.values(), contents.values(), strict=True):
-            part.write_text(content, encoding="utf-8", errors="replace")  # file names need not be Unicode
-        for path, part in parts.items():
-            os.replace(part, path)
+    try:
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".edgecat-") as folder:
+            parts = {out.with_suffix(suffix): Path(folder, f"part{suffix}") for suffix in contents}
+            for part, content in zip(parts.values(), contents.values(), strict=True):
+                part.write_text(content, encoding="utf-8", errors="replace")  # file names need not be Unicode
+            for path, part in parts.items():
+                os.replace(part, path)
+    except OSError as error:
+        raise EdgecatError(f"{out}: cannot be written ({error.strerror}); give another --out") from None
