@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from foreign_models import without_zip
 from PIL import Image
 from real import CHELSEA, COFFEE, ROOT, Run
 
@@ -196,6 +197,19 @@ def test_a_broken_photo_is_named_and_the_rest_is_reported(edgecat: Run, tmp_path
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "edgecat: album/cats/b.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF); nor can any other photo be read\n"
     assert not (tmp_path / "report.html").exists()
+
+
+def test_other_classes_than_cats_and_dogs(edgecat: Run, tmp_path: Path) -> None:
+    put(CHELSEA, tmp_path / "album/horse/a.jpg", tmp_path / "album/sheep/a.jpg")
+    (tmp_path / "theirs.tflite").write_bytes(without_zip())
+    assert edgecat("label", "theirs.tflite", "--labels", "horse,dog,sheep", "--in-place").returncode == 0
+    done = edgecat("report", "album", "--model", "theirs.tflite")
+    assert (done.returncode, done.stdout) == (0, "report.html\n")
+    assert done.stderr == "left out: class folder 'horse' is no label of catdog-int8.tflite; expected cat, dog, neither\n"
+    record = json.loads((tmp_path / "report.json").read_text())
+    assert [system["model"] for system in record["systems"]] == ["theirs.tflite"]
+    assert record["claims"] == []
+    assert "student" not in (tmp_path / "report.html").read_text()
 
 
 def broken(**changes: object) -> str:
