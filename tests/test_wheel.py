@@ -25,7 +25,13 @@ def test_the_wheel_is_small_and_holds_what_it_should(wheel: Path) -> None:
     assert wheel.stat().st_size < 10_000_000
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"edgecat", "edgecat_export"}
-    for name in ("edgecat/models/catdog-int8.tflite", "edgecat/py.typed", "edgecat/imagenet.txt", "edgecat_export/checkpoints/mobilenet.keras"):
+    for name in (
+        "edgecat/models/catdog-int8.tflite",
+        "edgecat/py.typed",
+        "edgecat/imagenet.txt",
+        "edgecat/report.html.jinja",
+        "edgecat_export/checkpoints/mobilenet.keras",
+    ):
         assert name in names
     assert not [name for name in names if name.endswith((".jpg", ".png"))]
 

@@ -1,0 +1,287 @@
+"""`edgecat report`: one page that needs nothing beside it, whose numbers are those of report.json."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from foreign_models import without_zip
+from PIL import Image
+from real import CHELSEA, COFFEE, ROOT, Run
+
+from edgecat import report
+from edgecat.classifier import DEFAULT_MODEL
+from edgecat.engines import cores
+from edgecat.errors import DataError
+
+HISTORY = ROOT / "bench" / "records" / "mobilenet"
+EXPECTED = "expected the output of: edgecat evaluate DATA --json"
+CLOUD: dict[str, Any] = {
+    **{"model": "Google Cloud Vision", "engine": "Cloud Vision API v1", "file_bytes": None, "data": ["pets"], "command": "edgecat evaluate pets --json"},
+    **{"photos": 200, "accuracy": 0.995, "accuracy_interval": [0.972, 0.999], "balanced_accuracy": 0.995, "calibration_error": 0.02},
+    "classes": {
+        label: {
+            **{"photos": 100, "accuracy": right / 100, "accuracy_interval": [0.9, 1.0], "answers": {label: right, "neither": 100 - right}},
+            **{"mean_confidence": 0.97, "confidence_histogram": [0] * 18 + [10, 90]},
+        }
+        for label, right in (("cat", 100), ("dog", 99))
+    },
+    **{"mistakes": 1, "worst": [{"photo": str(CHELSEA), "label": "dog", "answer": "neither", "score": 0.9}], "failures": [], "seconds": 60.0},
+}
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = [("", {})]
+        self.rows: list[list[tuple[str, str]]] = []  # of the table: value and text of each <data>
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+        tag, attributes = self.tags[-1]
+        if tag == "data" and "value" in attributes:
+            self.rows[-1].append((attributes.pop("value") or "", data))
+
+    def images(self) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == "img"]
+
+
+def put(photo: Path, *places: Path) -> None:
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, place)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a report of the model that comes along, the same under another name, and a record from elsewhere."""
+    folder = tmp_path_factory.mktemp("report")
+    put(CHELSEA, folder / "album/cats/a.jpg", folder / "album/cats/b.jpg")
+    put(COFFEE, folder / "album/cats/<b>.jpg", folder / "album/neither/c.jpg")
+    put(CHELSEA, folder / "album/dogs/<script>alert(1)<&>.jpg")
+    put(DEFAULT_MODEL, folder / "models/$a_{$<i>|.tflite")
+    (folder / "cloud.jsonl").write_text("\n" + json.dumps(CLOUD) + "\n")
+    arguments = ["report", f"{folder}/album", "--model", "models", "--evaluation", "cloud.jsonl", "--history", str(HISTORY)]
+    command = [sys.executable, "-c", "import edgecat.cli; edgecat.cli.main()", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "report.html\n", "")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(made: Path) -> Page:
+    return Page((made / "report.html").read_text())
+
+
+def test_every_number_of_the_table_is_that_of_the_json(made: Path, page: Page) -> None:
+    record = json.loads((made / "report.json").read_text())
+    wanted = []
+    for system in record["systems"]:
+        shares = [system["accuracy"], *(system["classes"][label]["accuracy"] for label in ("cat", "dog", "neither") if label in system["classes"])]
+        shares += [system["balanced_accuracy"], system["calibration_error"]]
+        row = [(share, f"{share:.2%}") for share in shares]
+        if not system["needs_network"]:
+            row.append((system["file_bytes"], f"{system['file_bytes'] / 1e6:.2f} MB"))
+            row += [(system["latency_ms"][part], f"{system['latency_ms'][part]:.2f} ms") for part in ("photo", "engine")]
+        cost = system["cost_of_a_million_usd"]
+        wanted.append([*row, (cost, f"${cost:,.2f}"), (system["photos"], f"{system['photos']} photos")])
+    for claim in record["claims"]:
+        wanted.append([(share, f"{share:.0%}") for share in (claim["accuracy"], *claim["classes"].values()) if share is not None])
+    shown = [[(float(value), text) for value, text in row] for row in page.rows if row]
+    assert shown == [row for row in wanted if row]
+    assert len(record["claims"]) == 5
+    for system in record["systems"]:
+        low, high = system["accuracy_interval"]
+        assert f"{low * 100:.1f} to {high:.1%}" in page.words
+
+
+def test_what_was_measured(made: Path) -> None:
+    record = json.loads((made / "report.json").read_text())
+    shipped, copy, cloud = record["systems"]
+    assert shipped["model"] == "catdog-int8.tflite"
+    assert shipped["accuracy"] == 0.6
+    assert shipped["data"] == ["album"]
+    assert (copy["classes"], copy["mistakes"]) == (shipped["classes"], 2)
+    for local in (shipped, copy):
+        assert (local["cost_of_a_million_usd"], local["needs_network"]) == (0, False)
+        assert local["latency_ms"]["measurements"] == 50
+        assert 0 < local["latency_ms"]["engine"] < local["latency_ms"]["photo"]
+    assert cloud == {**CLOUD, "latency_ms": None, "cost_of_a_million_usd": 1498.5, "needs_network": True}
+    assert record["made_by"]["command"] == "edgecat report album --model models --evaluation cloud.jsonl --history mobilenet"
+    assert record["made_by"]["machine"]["cores"] == cores()
+
+
+def test_the_page_refers_to_no_address_and_runs_nothing(made: Path, page: Page) -> None:
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "b", "i", "a"}
+    for _, attributes in page.tags:
+        for name, value in attributes.items():
+            assert name not in ("href", "srcset", "action", "style")
+            assert not name.startswith("on")
+            assert name != "src" or (value or "").startswith(("data:image/svg+xml;base64,", "data:image/jpeg;base64,"))
+    beside_images = re.sub(r'src="data:[^"]*"', "", (made / "report.html").read_text())
+    assert not re.search(r"//|url\(|@import", beside_images)
+    assert str(made) not in beside_images
+
+
+def test_plots_and_thumbnails_are_images_and_say_what_they_show(page: Page) -> None:
+    plots = [image for image in page.images() if image.get("class") == "plot"]
+    photos = [image for image in page.images() if image.get("class") != "plot"]
+    assert len(plots) == 1 + 2 * 3 + 1
+    for image in plots:
+        drawn = base64.b64decode((image["src"] or "").partition(",")[2]).decode()
+        assert "<svg" in drawn
+        assert not re.search(r'(href|src)="(?!#|data:)', drawn)
+    assert any("cat: 2 cat, 0 dog, 1 neither" in (image["alt"] or "") for image in plots)
+    assert [image["alt"] for image in photos] == ["cats/<b>.jpg", "dogs/<script>alert(1)<&>.jpg"] * 2  # the record from elsewhere has no photo shown
+    for image in photos:
+        thumbnail = Image.open(io.BytesIO(base64.b64decode((image["src"] or "").partition(",")[2])))
+        assert max(thumbnail.size) == report.THUMBNAIL
+
+
+def test_markdown_has_the_same_table(made: Path, page: Page) -> None:
+    lines = (made / "report.md").read_text().splitlines()
+    table = [line for line in lines if line.startswith("| ")]
+    assert len(table) == 2 + 3 + 5
+    assert {len(re.split(r"(?<!\\)\|", line)) for line in table} == {len(re.split(r"(?<!\\)\|", table[0]))}
+    numbers = [text for row in page.rows for _, text in row]
+    assert numbers == [text for line in table for text in re.findall(r"(?<=\| )(?:\$[\d.,]+|[\d.,]+(?:%| MB| ms| photos))", line)]
+    assert "$a\\_{$&lt;i&gt;\\|.tflite" in table[3]
+    assert any("edgecat evaluate pets --json" in line for line in lines)
+
+
+def test_it_replaces_its_own_files_only(edgecat: Run, made: Path) -> None:
+    for name in ("report.html", "report.md", "report.json"):
+        assert report.made_here(made / name)
+        copy = made / f"theirs{Path(name).suffix}"
+        copy.write_text("mine")
+        done = edgecat("report", made / "album", "--out", made / "theirs.html")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"edgecat: {copy}: not made by edgecat report; give another --out or --force\n"
+        assert copy.read_text() == "mine"
+        copy.unlink()
+    (made / "theirs.md").write_text("mine")
+    before = sorted(made.iterdir())
+    assert edgecat("report", f"cat={made / 'album/cats'}", "--out", made / "theirs.html", "--force").returncode == 0
+    assert sorted({*made.iterdir()} - {*before}) == [made / "theirs.html", made / "theirs.json"]
+    assert report.made_here(made / "theirs.md")
+
+
+def test_a_broken_photo_is_named_and_the_rest_is_reported(edgecat: Run, tmp_path: Path) -> None:
+    put(CHELSEA, tmp_path / "album/cats/a.jpg")
+    (tmp_path / "album/cats/b.jpg").write_text("no photo")
+    done = edgecat("report", "album")
+    assert (done.returncode, done.stdout) == (1, "report.html\n")
+    assert done.stderr == "edgecat: album/cats/b.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)\n"
+    assert json.loads((tmp_path / "report.json").read_text())["systems"][0]["photos"] == 1
+    (tmp_path / "album/cats/a.jpg").unlink()
+    (tmp_path / "report.html").unlink()
+    done = edgecat("report", "album")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "edgecat: album/cats/b.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF); nor can any other photo be read\n"
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_other_classes_than_cats_and_dogs(edgecat: Run, tmp_path: Path) -> None:
+    put(CHELSEA, tmp_path / "album/horse/a.jpg", tmp_path / "album/sheep/a.jpg")
+    (tmp_path / "theirs.tflite").write_bytes(without_zip())
+    assert edgecat("label", "theirs.tflite", "--labels", "horse,dog,sheep", "--in-place").returncode == 0
+    done = edgecat("report", "album", "--model", "theirs.tflite")
+    assert (done.returncode, done.stdout) == (0, "report.html\n")
+    assert done.stderr == "left out: class folder 'horse' is no label of catdog-int8.tflite; expected cat, dog, neither\n"
+    record = json.loads((tmp_path / "report.json").read_text())
+    assert [system["model"] for system in record["systems"]] == ["theirs.tflite"]
+    assert record["claims"] == []
+    assert "student" not in (tmp_path / "report.html").read_text()
+
+
+def broken(**changes: object) -> str:
+    return json.dumps({**CLOUD, **changes})
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "not JSON (Expecting property name enclosed in double quotes)"),
+        ("[1]", "no JSON object"),
+        ("{}", "no JSON object"),
+        (json.dumps({key: value for key, value in CLOUD.items() if key != "accuracy"}), "no 'accuracy'"),
+        (broken(accuracy=98.3), "'accuracy' is not a number from 0 to 1"),
+        (broken(accuracy=float("nan")), "'accuracy' is not a number from 0 to 1"),
+        (broken(photos=True), "'photos' is not a whole number"),
+        (broken(file_bytes="2 MB"), "'file_bytes' is not a whole number"),
+        (broken(model=7), "'model' is not text"),
+        (broken(data="pets"), "'data' is no list"),
+        (broken(accuracy_interval=[0.9]), "'accuracy_interval' is no list of 2"),
+        (broken(classes={}), "'classes' is no object"),
+        (broken(classes={"cat": {**CLOUD["classes"]["cat"], "confidence_histogram": [1]}}), "'confidence_histogram' is no list of 20"),
+        (broken(worst=[{"photo": "a.jpg"}]), "no 'label'"),
+    ],
+)
+def test_a_line_that_is_no_record(tmp_path: Path, line: str, reason: str) -> None:
+    (tmp_path / "cloud.jsonl").write_text(json.dumps(CLOUD) + "\n" + line + "\n")
+    with pytest.raises(DataError) as caught:
+        list(report.read_records(tmp_path / "cloud.jsonl"))
+    assert str(caught.value) == f"{tmp_path / 'cloud.jsonl'}, line 2: {reason}; {EXPECTED}"
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["nowhere"], "nowhere: no such folder; expected a folder of photos"),
+        (["empty"], "empty: no class folders; expected one folder of photos for each class, such as cats/ and dogs/, or LABEL=FOLDER"),
+        (["horses"], "class folder 'horse' is no label of catdog-int8.tflite; expected cat, dog, neither"),
+        (["album", "--model", "empty"], "empty: no model files in this folder; expected .tflite or .onnx"),
+        (["album", "--evaluation", "no.jsonl"], f"no.jsonl: No such file or directory; {EXPECTED}"),
+        (["album", "--evaluation", "album/cats/a.jpg"], f"album/cats/a.jpg: not text; {EXPECTED}"),
+        (["album", "--evaluation", "empty.txt"], f"empty.txt: empty; {EXPECTED}"),
+        (["album", "--evaluation", "words.txt"], f"words.txt, line 1: not JSON (Expecting value); {EXPECTED}"),
+        (["album", "--history", "empty"], "empty/history.csv: No such file or directory; expected a run folder of edgecat train, or the history.csv in it"),
+        (["album", "--history", "words.txt"], "words.txt: no training history; expected a run folder of edgecat train, or the history.csv in it"),
+        (["album", "--history", "album/cats/a.jpg"], "album/cats/a.jpg: no training history; expected a run folder of edgecat train, or the history.csv in it"),
+        (["album", "--out", "nowhere/report.html"], "nowhere: cannot be written to (No such file or directory); give another --out"),
+        (["album", "--out", "words.txt/report.html"], "words.txt: cannot be written to (Not a directory); give another --out"),
+        (["album", "--out", "folder.html"], "folder.html: cannot be written to (Is a directory); give another --out"),
+    ],
+)
+def test_misuse(edgecat: Run, tmp_path: Path, options: list[str], error: str) -> None:
+    put(CHELSEA, tmp_path / "album/cats/a.jpg", tmp_path / "horses/horse/a.jpg")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "words.txt").write_text("once upon a time\nthere was a cat\n")
+    (tmp_path / "empty.txt").write_text("\n")
+    before = sorted(tmp_path.rglob("*"))
+    done = edgecat("report", *options)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: {error}\n")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_page_must_be_named_html(edgecat: Run) -> None:
+    done = edgecat("report", "album", "--out", "report.md")
+    assert done.returncode == 2
+    assert "'report.md', expected a name that ends in .html" in done.stderr
+
+
+@pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
+def test_what_to_install(tmp_path: Path, library: str) -> None:
+    code = f"import sys; sys.modules[{library!r}] = None; sys.argv = ['edgecat', 'report', 'nowhere']; import edgecat.cli; edgecat.cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"edgecat: a report needs '{library}'; install it with: pip install 'edgecat[plots]'\n"
