@@ -77,10 +77,18 @@ def _figure(mistake: Mistake) -> str:
 
 def _image(photo: str) -> str:
     try:
-        image = decode(photo, at_least=(THUMBNAIL, THUMBNAIL))
+        return f'<img loading="lazy" alt="" src="{thumbnail(photo, THUMBNAIL)}">'
     except PhotoError:  # gone since it was classified
         return "<p>no longer readable</p>"
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    content = io.BytesIO()
+
+
+def thumbnail(photo: str, side: int) -> str:
+    """A JPEG of at most so many pixels a side, as a data URI. Raises PhotoError."""
+    image, content = decode(photo, at_least=(side, side)), io.BytesIO()
+    image.thumbnail((side, side))
     image.save(content, "JPEG", quality=80)
-    return f'<img loading="lazy" alt="" src="data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}">'
+    return data_uri("image/jpeg", content.getvalue())
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Iterator, Mapping
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -235,3 +237,14 @@ def _varint(value: int) -> bytes:
         encoded.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes([*encoded, value])
+
+
+def typed(words: Sequence[str]) -> str:
+    """A command as it would be typed beside its files: base names only, so that where it ran does not show."""
+    return shlex.join(map(base_names, words))
+
+
+def base_names(word: str) -> str:
+    """`data/test_set` -> `test_set`, `cat=data/cats` -> `cat=cats`."""
+    name, equals, path = word.rpartition("=")
+    return f"{name}{equals}{Path(path).resolve().name}" if os.sep in path or path in (".", "..") else word

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import html
 import io
 import json
 import math
-import os
 import platform
 import re
-import shlex
 import statistics
 import time
 import warnings
@@ -26,7 +23,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from edgecat.classifier import Classifier
 from edgecat.engines import cores
 from edgecat.errors import DataError, PhotoError
-from edgecat.photo import decode
+from edgecat.gallery import data_uri, thumbnail
+from edgecat.model_file import typed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +34,7 @@ Record = Mapping[str, Any]  # of one system: what `edgecat evaluate --json` prin
 MANY_CLASSES = 12  # of more, neither the table nor a plot can be read
 MEASUREMENTS = 50  # of each system's latency
 GALLERY = 36  # photos in all
-THUMBNAIL = 160  # pixels, the longer side
+THUMBNAIL = 160  # pixels of the longer side
 BINS = 20  # of the confidence histograms
 _EXPECTED = "the output of: edgecat evaluate DATA --json"
 
@@ -172,17 +170,6 @@ def _training(path: Path) -> str:
         return f"{sum(record['data']['photos'].values()):,} photos, {typed(words)}"
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return "history.csv alone, without the training.json that tells its data"
-
-
-def typed(words: Sequence[str]) -> str:
-    """A command as it would be typed beside its files: base names only, so that where it ran does not show."""
-    return shlex.join(map(base_names, words))
-
-
-def base_names(word: str) -> str:
-    """`data/test_set` -> `test_set`, `cat=data/cats` -> `cat=cats`."""
-    name, equals, path = word.rpartition("=")
-    return f"{name}{equals}{Path(path).resolve().name}" if os.sep in path or path in (".", "..") else word
 
 
 # Measuring
@@ -401,11 +388,7 @@ def _figure(width: float, height: float, rows: int = 1) -> tuple[Any, ...]:
 def _svg(figure: Figure) -> str:
     content = io.BytesIO()
     figure.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _data_uri("image/svg+xml", content.getvalue())
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return data_uri("image/svg+xml", content.getvalue())
 
 
 # The mistakes
@@ -416,15 +399,7 @@ def gallery(record: Record, photos: Collection[str], most: int) -> Iterator[tupl
     for mistake in record["worst"][:most]:
         with suppress(PhotoError):  # it was removed meanwhile
             if mistake["photo"] in photos:
-                yield mistake, thumbnail(mistake["photo"])
-
-
-def thumbnail(photo: str | Path) -> str:
-    """A small JPEG as a data URI. Raises PhotoError."""
-    image, content = decode(photo, at_least=(THUMBNAIL, THUMBNAIL)), io.BytesIO()
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    image.save(content, "JPEG", quality=80)
-    return _data_uri("image/jpeg", content.getvalue())
+                yield mistake, thumbnail(mistake["photo"], THUMBNAIL)
 
 
 # The files

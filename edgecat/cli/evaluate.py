@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -20,6 +18,7 @@ from edgecat.cli.describing import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 from edgecat.description import Description
 from edgecat.errors import EdgecatError
+from edgecat.model_file import base_names, typed
 
 if TYPE_CHECKING:
     from edgecat.evaluation import Evaluation, System
@@ -66,7 +65,7 @@ def evaluate(
 
         check_writable(gallery, force)
     photos = list(evaluation.find_labelled_photos(data))
-    source = {"data": [_base_name(folder) for folder in data], "command": _command()}
+    source = {"data": [base_names(folder) for folder in data], "command": typed(["edgecat", *sys.argv[1:]])}
     systems = _systems(model or ([] if cloud_vision else [DEFAULT_MODEL]), engine, description)
     if cloud_vision:
         cloud = open_cloud_vision([photo.path for photo in photos], yes)
@@ -181,15 +180,3 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
     for name, *figures in rows:
         yield "  ".join([f"{name:<{widths[0]}}", *(f"{figure:>{width}}" for figure, width in zip(figures, widths[1:], strict=False))]).rstrip()
-
-
-def _command() -> str:
-    """What was typed, with base names only, as in the model card."""
-    return shlex.join(["edgecat", *map(_base_name, sys.argv[1:])])
-
-
-def _base_name(given: str) -> str:
-    """`shots/test` -> `test`, `neither=shots/others` -> `neither=others`."""
-    if given == ".":
-        return Path.cwd().name
-    return re.sub(r"[^=]*[/\\]", "", given.rstrip("/\\"))

@@ -15,6 +15,7 @@ import typer
 from edgecat.classifier import DEFAULT_MODEL, Classifier
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 from edgecat.errors import DataError, EdgecatError
+from edgecat.model_file import base_names
 
 SUFFIXES = (".tflite", ".onnx")
 
@@ -51,7 +52,7 @@ def report(
     histories = [reporting.read_history(path) for path in history or []]
     photos = list(evaluating.find_labelled_photos(data))
     made_by = reporting.made_by(["edgecat", *sys.argv[1:]])
-    source = {"data": [reporting.base_names(given) for given in data], "command": made_by["command"]}
+    source = {"data": [base_names(given) for given in data], "command": made_by["command"]}
     progress = ProgressLine()
     records: list[dict[str, Any]] = []
     failures: dict[str, None] = {}  # in order, each once, whichever models met them

@@ -20,7 +20,7 @@ import numpy as np
 
 from edgecat.description import Description
 from edgecat.errors import ExportError, ModelError
-from edgecat.model_file import ModelCard, read_card
+from edgecat.model_file import ModelCard, base_names, read_card
 from edgecat.photo import InputRecipe
 from edgecat_export import checkpoint as checkpoints
 from edgecat_export.build import Built, Job, build
@@ -137,10 +137,7 @@ def _made_by(source: Path, card: ModelCard, options: Sequence[str], data: Sequen
     if not origin:
         command = shlex.join(["edgecat", "export", source.stem if source.parent == checkpoints.SHIPPED else source.name])
         origin = {"command": command, "checkpoint": source.name, "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
-    words = []
-    for folder in data:
-        label, equals, path = folder.rpartition("=")
-        words += ["--data", f"{label}{equals}{Path(path).resolve().name}"]
+    words = [word for folder in data for word in ("--data", base_names(folder))]
     return {**origin, "command": " ".join(filter(None, (origin["command"], shlex.join([*words, *options]))))}
 
 
