@@ -42,7 +42,7 @@ def of_default(pets: list[LabelledPhoto]) -> Answers:
 
 def test_accuracy_of_the_default_model(pets: list[LabelledPhoto], of_default: Answers) -> None:
     assert len(pets) == 2000
-    assert accuracy(of_default, pets) >= 0.98
+    assert accuracy(of_default, pets) >= 0.985
     assert accuracy(of_default, pets, "cat") >= 0.98
     assert accuracy(of_default, pets, "dog") >= 0.98
 
