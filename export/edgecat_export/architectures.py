@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,9 @@ def _load_weights(found: Architecture, file: Path, size: int, alpha: float | Non
         raise DataError(f"{file}: no such file; expected ImageNet weights as .h5 or .weights.h5")
     base = found.network(size, alpha)
     try:
-        whole = found.network(size, alpha, str(file), top=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a file without the head lacks
+            whole = found.network(size, alpha, str(file), top=True)
     except (ValueError, OSError, KeyError):
         try:
             base.load_weights(file)
