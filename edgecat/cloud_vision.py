@@ -34,6 +34,7 @@ from google.cloud import vision
 from google.protobuf.json_format import ParseError
 from requests.utils import get_environ_proxies, select_proxy
 
+from edgecat.cache import cache_folder
 from edgecat.classifier import UNSURE, Classification, Score
 from edgecat.errors import CloudError, PhotoError
 from edgecat.model_file import ModelCard
@@ -145,7 +146,7 @@ class CloudVision:
         self._next_request = 0.0  # time.monotonic() before which the quota allows none
         self._reached = False  # whether the service has said anything yet
         host = re.sub("[^a-z0-9.-]", "_", self.endpoint.partition("://")[2])
-        self._cache = _cache_home() / "edgecat" / "cloud-vision" / host / f"LABEL_DETECTION-{MODEL.replace('/', '-')}-{MAX_RESULTS}"
+        self._cache = cache_folder() / "cloud-vision" / host / f"LABEL_DETECTION-{MODEL.replace('/', '-')}-{MAX_RESULTS}"
         try:
             self._cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -367,11 +368,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _cache_home() -> Path:
-    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return home if home.is_absolute() else Path.home() / ".cache"
 
 
 def _not_kept(folder: Path, error: OSError) -> CloudError:

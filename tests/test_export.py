@@ -148,7 +148,7 @@ def test_what_counts_as_falling_short() -> None:
 def test_misuse_of_export(edgecat: Run, tmp_path: Path) -> None:
     done = edgecat("export", "mobilenett", "--int8")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "edgecat: unknown architecture 'mobilenett'; did you mean 'mobilenet'? Known: mobilenet, mobilenet_v2\n"
+    assert done.stderr == "edgecat: unknown architecture 'mobilenett'; did you mean 'mobilenet'? Known: homemade, mobilenet, mobilenet_v2, resnet50\n"
     (tmp_path / "mobilenet-int8.tflite").write_text("somebody's own")
     done = edgecat("export", "mobilenet", "--int8")
     assert done.returncode == 1

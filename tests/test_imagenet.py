@@ -200,7 +200,12 @@ def test_misuse_of_weights(edgecat: Run, weights: Path, tmp_path: Path) -> None:
         ("mobilenet", "--weights", "none.h5", "--fp32"): "none.h5: no such file; expected ImageNet weights as .h5 or .weights.h5, or the word imagenet",
         ("mobilenet", "--weights", weights, "--fp32", "--alpha", 0.75): f"{weights}: not the ImageNet weights of mobilenet with alpha 0.75; "
         "expected .h5 or .weights.h5 with all 1,000 classes, and their width as --alpha",
-        ("mobilenets", "--weights", "imagenet", "--fp32"): "unknown architecture 'mobilenets'; did you mean 'mobilenet'? Known: mobilenet, mobilenet_v2",
+        (
+            "mobilenets",
+            "--weights",
+            "imagenet",
+            "--fp32",
+        ): "unknown architecture 'mobilenets'; did you mean 'mobilenet'? Known: homemade, mobilenet, mobilenet_v2, resnet50",
     }
     for arguments, message in messages.items():
         done = edgecat("export", *arguments)

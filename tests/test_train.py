@@ -201,7 +201,15 @@ def test_a_run_folder_holds_all_that_the_run_was(edgecat: Run, photos: Path, tmp
     assert "broken.jpg: not a photo" in done.stderr
     assert "next: edgecat export run/model.keras --int8 --data" in done.stderr
     run = tmp_path / "run"
-    assert {path.name for path in run.iterdir()} == {"model.keras", "labels.txt", "history.csv", "curves.png", "training.json"}
+    assert {path.name for path in run.iterdir()} == {
+        "model.keras",
+        "model-fp32.tflite",
+        "evaluation.json",
+        "labels.txt",
+        "history.csv",
+        "curves.png",
+        "training.json",
+    }
     assert (run / "labels.txt").read_text() == "cat\nneither\n"
     rows = history(run)
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -217,6 +225,14 @@ def test_a_run_folder_holds_all_that_the_run_was(edgecat: Run, photos: Path, tmp
     assert card.training["photos"] == {"cat": 12, "neither": 12}
     assert card.calibration["photos"] == 10
     assert card.calibration["ranges"]["pixels"][0] >= -1
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert evaluation["model"] == "model-fp32.tflite"
+    assert {label: found["photos"] for label, found in evaluation["classes"].items()} == record["data"]["validation_photos"]
+    best = min(rows, key=lambda row: float(row["validation_loss"]))
+    for label, found in evaluation["classes"].items():
+        assert found["accuracy"] == pytest.approx(float(best[f"accuracy_{label}"]), abs=0.51)  # one of the two photos may be close
+        assert f"{label:<12}{found['photos']:>6} photos{found['accuracy']:>9.2%} right" in done.stderr
+    assert read_card(run / "model-fp32.tflite").verification["agreement"] > 0.95
 
 
 def history(run: Path) -> list[dict[str, str]]:
@@ -235,10 +251,13 @@ def start(run: Path, *arguments: object) -> subprocess.Popen[bytes]:
 
 
 @needs_keras
-@pytest.mark.parametrize(("kill", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
-def test_a_killed_run_goes_on(kill: signal.Signals, status: int, edgecat: Run, photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kill", "status", "frozen"), [(signal.SIGKILL, -signal.SIGKILL, ("--fine-tune", 0)), (signal.SIGINT, 130, ())])
+def test_a_killed_run_goes_on(
+    kill: signal.Signals, status: int, frozen: tuple[object, ...], edgecat: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     run = tmp_path / "run"
-    process = start(run, "mobilenet", photos, *SMALL, "--epochs", 300, "--out", run)
+    process = start(run, "mobilenet", photos, *SMALL, *frozen, "--epochs", 300, "--out", run)
     deadline = time.monotonic() + 120
     while not (run / "last.keras").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -257,21 +276,28 @@ def test_a_killed_run_goes_on(kill: signal.Signals, status: int, edgecat: Run, p
     epochs = [int(row["epoch"]) for row in history(run)]
     assert epochs == list(range(1, begun + 3))
     assert read_card(run / "model.keras").calibration["ranges"]
+    assert (run / "evaluation.json").exists()
 
 
 @needs_keras
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
 def test_training_runs_on_jax_without_tensorflow(edgecat: Run, photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "tensorflow.py").write_text("raise ImportError('TensorFlow is not to be imported here')")
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['tensorflow'] = None")  # as if it were not installed
     done = edgecat("train", "mobilenet", photos, *SMALL, "--epochs", 1, "--out", "run", KERAS_BACKEND="jax", PYTHONPATH=str(tmp_path), JAX_PLATFORMS="cpu")
     assert done.returncode == 0, done.stderr
     assert read_card(tmp_path / "run" / "model.keras").calibration["ranges"]
+    later = "then type: edgecat train --resume run"
+    assert f"not exported and evaluated: exporting needs 'tensorflow'; install it with: pip install 'edgecat[export]'; {later}\n" in done.stderr
+    assert not (tmp_path / "run" / "evaluation.json").exists()
 
 
 @needs_keras
 def test_misuse_of_train(edgecat: Run, photos: Path, tmp_path: Path) -> None:
     done = edgecat("train", "mobilnet_v2", photos, "--weights", "none")
-    assert (done.returncode, done.stderr) == (1, "edgecat: unknown architecture 'mobilnet_v2'; did you mean 'mobilenet_v2'? Known: mobilenet, mobilenet_v2\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "edgecat: unknown architecture 'mobilnet_v2'; did you mean 'mobilenet_v2'? Known: homemade, mobilenet, mobilenet_v2, resnet50\n",
+    )
     assert not (tmp_path / "runs").exists()
     done = edgecat("train", "mobilenet", photos, "--weights", "none.h5")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "edgecat: none.h5: no such file; expected ImageNet weights as .h5 or .weights.h5")

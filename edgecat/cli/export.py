@@ -26,7 +26,9 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|FILE.keras", help="mobilenet or mobilenet_v2, whose checkpoints come along, or a Keras file of your own.", show_default=False
+            metavar="NAME|FILE.keras",
+            help="mobilenet or mobilenet_v2, whose checkpoints come along, or a Keras file of your own; with --weights also resnet50.",
+            show_default=False,
         ),
     ],
     int8: Annotated[bool, typer.Option("--int8", help="Whole integers: a quarter of the size, the fastest on small boards. The default.")] = False,

@@ -12,22 +12,49 @@ import typer
 from edgecat.cli.output import ProgressLine, needs_export_extra, quiet_libraries
 from edgecat.errors import EdgecatError
 
+EPOCHS, LEARNING_RATE = 8, 3e-4  # fine-tuning
+HEAD_EPOCHS, HEAD_LEARNING_RATE = 20, 3e-3  # on the features of a frozen base
+
 
 def train(
-    architecture: Annotated[str, typer.Argument(help="mobilenet or mobilenet_v2.", show_default=False)] = "",
+    architecture: Annotated[str, typer.Argument(help="homemade, mobilenet, mobilenet_v2 or resnet50.", show_default=False)] = "",
     data: Annotated[
         list[str] | None,
         typer.Argument(help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class; several are taken together.", show_default=False),
     ] = None,
     weights: Annotated[
-        str, typer.Option(help="Where to start: imagenet (downloaded), none, a FILE of ImageNet weights, or a checkpoint (.keras) of an earlier run.")
-    ] = "imagenet",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over all photos while fine-tuning.")] = 8,
+        str | None,
+        typer.Option(
+            help="Where to start: imagenet (downloaded), none, a FILE of ImageNet weights, or a checkpoint (.keras) of an earlier run. "
+            "[default: imagenet; none for homemade]",
+            show_default=False,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help=f"Passes over all photos. [default: {EPOCHS}; {HEAD_EPOCHS} with --fine-tune 0]", show_default=False)
+    ] = None,
     size: Annotated[int | None, typer.Option(min=32, max=1024, help="Width and height of the model's input in pixels; else the architecture's own.")] = None,
-    alpha: Annotated[float | None, typer.Option(min=0.1, help="Width multiplier of the layers; else the architecture's own.")] = None,
+    alpha: Annotated[
+        float | None, typer.Option(min=0.1, help="Width multiplier of the layers, for mobilenet and mobilenet_v2; else the architecture's own.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Photos a step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Highest learning rate of fine-tuning; it falls along a cosine.")] = 3e-4,
-    fine_tune: Annotated[int | None, typer.Option(min=0, help="Train only this many of the last blocks after the head; else all.", show_default=False)] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help=f"Highest learning rate; it falls along a cosine. [default: {LEARNING_RATE:g}; {HEAD_LEARNING_RATE:g} with --fine-tune 0]",
+            show_default=False,
+        ),
+    ] = None,
+    fine_tune: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Train only this many of the last blocks after the head; else all. 0: the head alone, "
+            "on features that are computed once and kept in ~/.cache/edgecat.",
+            show_default=False,
+        ),
+    ] = None,
     mixup: Annotated[float, typer.Option(min=0, help="Blend photos in pairs, by shares from Beta(MIXUP, MIXUP); 0 to leave them alone.")] = 0.2,
     validation: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share of each class held back to choose the best epoch.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Decides the split, the order and every augmentation.")] = 1,
@@ -38,10 +65,12 @@ def train(
     """Train a classifier on folders of photos; writes a run folder with the best checkpoint.
 
     The network starts from ImageNet weights: first a new last layer is trained, then all of it.
-    A part of the photos is held back to choose the best epoch. Ctrl-C loses at most one epoch:
-    edgecat train --resume RUN goes on.
+    A part of the photos is held back to choose the best epoch; in the end, the exported file itself
+    answers them. Ctrl-C loses at most one epoch: edgecat train --resume RUN goes on.
 
     [bold]edgecat train mobilenet_v2 photos/training[/bold]   (photos/training/cats, photos/training/dogs)
+
+    [bold]edgecat train resnet50 photos/training --fine-tune 0[/bold]   (its last layer alone: minutes)
     """
     if resume is None and (not architecture or not data):
         raise typer.BadParameter("give an architecture and at least one folder, or --resume RUN")
@@ -57,16 +86,17 @@ def train(
                 raise EdgecatError(f"{folder}: holds a run already; go on with 'edgecat train --resume {folder}', or give another --out")
             from edgecat_export.architectures import find_architecture
 
-            defaults = find_architecture(architecture)
+            found = find_architecture(architecture, alpha)
+            weights = weights or ("imagenet" if found.imagenet else "none")
             asked = training.Training(
                 architecture=architecture,
                 data=tuple(data or ()),
                 weights=None if weights == "none" else weights,
-                alpha=alpha or defaults.alpha,
-                size=size or defaults.size,
-                epochs=epochs,
+                alpha=alpha or found.alpha,
+                size=size or found.size,
+                epochs=epochs or (HEAD_EPOCHS if fine_tune == 0 else EPOCHS),
                 batch=batch,
-                learning_rate=learning_rate,
+                learning_rate=learning_rate or (HEAD_LEARNING_RATE if fine_tune == 0 else LEARNING_RATE),
                 fine_tune=fine_tune,
                 mixup=mixup,
                 validation=validation,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecat.errors import ModelError
 from edgecat.model_file import ZIP_NAME, ModelCard, read_card
+from edgecat_export.names import ARCHITECTURES, unknown_architecture
 
 if TYPE_CHECKING:
     import keras
@@ -31,9 +32,9 @@ def find_checkpoint(name: str) -> Path:
         return path
     shipped = SHIPPED / f"{name}.keras"
     if not shipped.exists():
-        from edgecat_export.names import unknown_architecture
-
-        raise unknown_architecture(name, [path.stem for path in sorted(SHIPPED.glob("*.keras"))])
+        if name in ARCHITECTURES:
+            raise ModelError(f"{name}: no checkpoint comes along; train one with 'edgecat train {name}', and give its model.keras")
+        raise unknown_architecture(name, ARCHITECTURES)
     return shipped
 
 

@@ -22,6 +22,10 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _OUT_OF_MEMORY = "needs more memory than there is, about 2.5 GB; close other programs, or export on a larger machine"
 
 
+class NotInstalledError(ExportError):
+    """A library that exporting needs is missing."""
+
+
 class Said:
     """Carries what the child says to the parent."""
 
@@ -113,7 +117,7 @@ def _in_words(error: Exception, doing: str, temporary: str) -> EdgecatError:
     if isinstance(error, EdgecatError):
         return error
     if isinstance(error, ModuleNotFoundError):
-        return ExportError(f"exporting needs '{error.name}'; install it with: pip install 'edgecat[export]'")
+        return NotInstalledError(f"exporting needs '{error.name}'; install it with: pip install 'edgecat[export]'")
     if isinstance(error, MemoryError):
         return ExportError(f"{doing}: {_OUT_OF_MEMORY}")
     reason = " ".join(str(error).split())[:300]

@@ -13,10 +13,7 @@ from pathlib import Path
 from edgecat.errors import DataError, ModelError
 from edgecat.labels import imagenet_classes, imagenet_groups
 from edgecat.model_file import ZIP_NAME, ModelCard
-from edgecat.photo import InputRecipe
 from edgecat_export.architectures import find_architecture
-
-MEAN = STD = 127.5  # the MobileNets of keras.applications were trained on x / 127.5 - 1
 
 
 def imagenet_checkpoint(folder: Path, architecture: str, weights: str, size: int | None = None, alpha: float | None = None) -> Path:
@@ -24,31 +21,33 @@ def imagenet_checkpoint(folder: Path, architecture: str, weights: str, size: int
 
     `weights` is "imagenet", which keras.applications downloads, or a file of them. Raises ModelError, DataError.
     """
-    found = find_architecture(architecture)
+    found = find_architecture(architecture, alpha, imagenet=True)
     size, alpha = size or found.size, alpha or found.alpha
     if weights != "imagenet" and not Path(weights).is_file():
         raise DataError(f"{weights}: no such file; expected ImageNet weights as .h5 or .weights.h5, or the word imagenet")
     try:
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():  # Keras shows on stdout how far the download is
             warnings.simplefilter("ignore")  # of a file that does not fit, a hundred lines before the error
-            model = found.build(input_shape=(size, size, 3), alpha=alpha, include_top=True, weights=weights)
+            model = found.network(size, alpha, weights, top=True)
     except Exception as error:  # a failed download is an Exception and no more
+        width = "" if alpha is None else f" with alpha {alpha}"
         if weights != "imagenet":
             raise ModelError(
-                f"{weights}: not the ImageNet weights of {architecture} with alpha {alpha}; "
-                "expected .h5 or .weights.h5 with all 1,000 classes, and their width as --alpha"
+                f"{weights}: not the ImageNet weights of {architecture}{width}; "
+                f"expected .h5 or .weights.h5 with all 1,000 classes{', and their width as --alpha' if width else ''}"
             ) from None
         reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"no ImageNet weights of {architecture} with alpha {alpha} and size {size}: {reason}; give a file with --weights FILE") from None
+        size_of = f"{width} and size {size}" if width else f" with size {size}"
+        raise ModelError(f"no ImageNet weights of {architecture}{size_of}: {reason}; give a file with --weights FILE") from None
     card = ModelCard(
         name=f"{architecture}-imagenet",
         architecture=architecture,
-        labels=tuple(found.name for found in imagenet_classes()),
+        labels=tuple(known.name for known in imagenet_classes()),
         groups=imagenet_groups(),
-        input=InputRecipe(size, size, mean=MEAN, std=STD),
-        training={"data": "ImageNet (ILSVRC 2012)", "weights": Path(weights).name, "alpha": alpha},
+        input=found.imagenet_recipe(size),
+        training={"data": "ImageNet (ILSVRC 2012)", "weights": Path(weights).name} | ({} if alpha is None else {"alpha": alpha}),
         made_by=_made_by(architecture, weights, size, alpha),
-        licence="Apache-2.0" if weights == "imagenet" else "",  # that of keras.applications' MobileNets; of a file it is not known
+        licence=found.imagenet_licence if weights == "imagenet" else "",  # of a file it is not known
     )
     path = folder / f"{card.name}.keras"
     model.save(path)
@@ -57,7 +56,8 @@ def imagenet_checkpoint(folder: Path, architecture: str, weights: str, size: int
     return path
 
 
-def _made_by(architecture: str, weights: str, size: int, alpha: float) -> dict[str, str]:
-    words = ["edgecat", "export", architecture, "--weights", Path(weights).name, "--size", str(size), "--alpha", f"{alpha:g}"]
+def _made_by(architecture: str, weights: str, size: int, alpha: float | None) -> dict[str, str]:
+    words = ["edgecat", "export", architecture, "--weights", Path(weights).name, "--size", str(size)]
+    words += [] if alpha is None else ["--alpha", f"{alpha:g}"]
     digest = {} if weights == "imagenet" else {"sha256": hashlib.sha256(Path(weights).read_bytes()).hexdigest()}
     return {"command": shlex.join(words), "weights": Path(weights).name, **digest}

@@ -8,29 +8,39 @@ import io
 import json
 import math
 import os
+import tempfile
 import time
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from edgecat.errors import DataError, ModelError
+from edgecat.classifier import Classifier
+from edgecat.errors import DataError, ExportError, ModelError
+from edgecat.evaluation import LabelledPhoto, evaluate
 from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe
 from edgecat_export import checkpoint
 from edgecat_export.architectures import build_classifier, find_architecture, freeze_all_but
 from edgecat_export.calibrate import observe, statistics
+from edgecat_export.child import NotInstalledError, Said, in_child
 from edgecat_export.dataset import Dataset, augment, balanced_order, check_photos, choose_photos, find_dataset, normalise, pixel_batches, repeats, split
+from edgecat_export.features import Base, Features
 from edgecat_export.fold import fold_batch_normalization
+from edgecat_export.pipeline import export
 
-HEAD_EPOCHS = 40  # on features that were computed once: seconds
+HEAD_EPOCHS = 40  # before fine-tuning, on features that were computed once: seconds
 LABEL_SMOOTHING = 0.05  # some labels are wrong
 AVERAGED = 0.5  # epochs: the reach of the moving average of the weights
 LICENCE = "Apache-2.0"
+NOT_THE_SAME = 0.01  # so much less accuracy of a file than of the checkpoint it was made of is worth a warning
+
+Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -40,19 +50,19 @@ class Training:
     architecture: str
     data: tuple[str, ...]
     weights: str | None  # "imagenet", a file, or None
-    alpha: float
+    alpha: float | None  # None where the architecture has one width
     size: int  # pixels
     epochs: int
     batch: int = 32
     learning_rate: float = 3e-4
-    fine_tune: int | None = None  # the last blocks that are trained after the head; None: all layers
+    fine_tune: int | None = None  # the last blocks that are trained after the head; 0: the head alone; None: all layers
     mixup: float = 0.2
     validation: float = 0.05  # share of each class
     seed: int = 1
     exclude: tuple[str, ...] = ()
 
     def recipe(self) -> InputRecipe:
-        return InputRecipe(self.size, self.size)
+        return find_architecture(self.architecture).recipe(self.size)
 
 
 class Progress(Protocol):
@@ -66,16 +76,19 @@ class Progress(Protocol):
 class Run:
     """A run folder.
 
-    model.keras     the best checkpoint: labels, input recipe and origin inside
-    labels.txt      one label a line
-    history.csv     one row an epoch: losses, accuracy of each class, seconds
-    curves.png      the same, drawn
-    training.json   what was asked, the photos per class and their digest
-    last.keras      where --resume goes on
+    model.keras         the best checkpoint: labels, input recipe and origin inside
+    model-fp32.tflite   the same as a device runs it, verified
+    evaluation.json     what this file answered on the photos held back
+    labels.txt          one label a line
+    history.csv         one row an epoch: losses, accuracy of each class, seconds
+    curves.png          the same, drawn
+    training.json       what was asked, the photos per class and their digest
+    last.keras          where --resume goes on
     """
 
     folder: Path
     history: list[dict[str, float]] = field(default_factory=list)
+    base: str = ""  # digest of the frozen network whose features are learnt from, which last.keras leaves out
 
     def write(self, name: str, content: str | bytes) -> None:
         """Whole or not at all."""
@@ -89,22 +102,23 @@ class Run:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr("history.json", json.dumps(self.history))
+            archive.writestr("base.txt", self.base)
         os.replace(temporary, self.folder / "last.keras")
 
     def read_history(self) -> None:
         if (self.folder / "last.keras").exists():
             with zipfile.ZipFile(self.folder / "last.keras") as archive:
-                self.history = json.loads(archive.read("history.json"))
+                self.history, self.base = json.loads(archive.read("history.json")), archive.read("base.txt").decode()
         elif (self.folder / "history.csv").exists():  # complete: last.keras is gone
             with (self.folder / "history.csv").open(newline="") as file:
                 self.history = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-class AugmentedPhotos(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches of one epoch: ((batch, size, size, 3) float32, (batch, classes) float32).
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches of one epoch: what is learnt from, (batch, ...) float32, and (batch, classes) float32.
 
-    Every photo's variant follows from seed, epoch and place alone, so a resumed run sees what an
-    uninterrupted one would have seen. `mixup` blends each photo, and its target, with another of the
+    Every variant follows from seed, epoch and place alone, so a resumed run sees what an
+    uninterrupted one would have seen. `mixup` blends each input, and its target, with another of the
     batch by a share drawn from Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412); 0: not at all.
     """
 
@@ -114,20 +128,45 @@ class AugmentedPhotos(keras.utils.PyDataset):  # type: ignore[misc]
         self.order = balanced_order(dataset, np.random.default_rng([training.seed, epoch]))
         self.targets = np.eye(len(dataset.labels), dtype=np.float32)[dataset.targets()]
 
+    def inputs(self, places: range) -> Array:
+        """For these places in the epoch's order."""
+        raise NotImplementedError
+
     def __len__(self) -> int:
         return math.ceil(len(self.order) / self.training.batch)
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def __getitem__(self, index: int) -> tuple[Array, Array]:
         places = range(index * self.training.batch, min((index + 1) * self.training.batch, len(self.order)))
-        recipe = self.training.recipe()
-        pixels = [
-            augment(self.dataset.photos[self.order[place]].path, recipe, np.random.default_rng([self.training.seed, self.epoch, place])) for place in places
-        ]
-        inputs, targets = normalise(np.stack(pixels), recipe), self.targets[self.order[places.start : places.stop]]
+        inputs, targets = self.inputs(places), self.targets[self.order[places.start : places.stop]]
         if self.mixup:
             share = np.float32(np.random.default_rng([self.training.seed, self.epoch, len(self.order) + index]).beta(self.mixup, self.mixup))
             inputs, targets = share * inputs + (1 - share) * inputs[::-1], share * targets + (1 - share) * targets[::-1]
         return inputs, targets
+
+
+class AugmentedPhotos(Batches):
+    """Photos, each a random variant; (batch, size, size, 3)."""
+
+    def inputs(self, places: range) -> Array:
+        recipe = self.training.recipe()
+        pixels = [
+            augment(self.dataset.photos[self.order[place]].path, recipe, np.random.default_rng([self.training.seed, self.epoch, place])) for place in places
+        ]
+        return normalise(np.stack(pixels), recipe)
+
+
+class FeaturesOfPhotos(Batches):
+    """What the frozen base made of photos, each as it is or mirrored; (batch, channels)."""
+
+    def __init__(self, variants: npt.NDArray[np.float32], dataset: Dataset, training: Training, epoch: int) -> None:
+        """`variants` are features of the dataset's photos in their order, (variants, photos, channels)."""
+        super().__init__(dataset, training, epoch, training.mixup)
+        self.variants = variants
+
+    def inputs(self, places: range) -> Array:
+        chosen = np.random.default_rng([self.training.seed, self.epoch, places.start]).integers(len(self.variants), size=len(places))
+        features: Array = self.variants[chosen, self.order[places.start : places.stop]]
+        return features
 
 
 class _KeepWeights(keras.callbacks.Callback):  # type: ignore[misc]
@@ -151,7 +190,8 @@ class _ShowSteps(keras.callbacks.Callback):  # type: ignore[misc]
 
 def start(folder: Path, training: Training, progress: Progress) -> Path:
     """Train from the beginning; returns the checkpoint's path. Raises EdgecatError."""
-    find_architecture(training.architecture)
+    from_imagenet = training.weights is not None and not _is_checkpoint(training.weights)
+    find_architecture(training.architecture, imagenet=from_imagenet)
     find_dataset(training.data, training.exclude)  # a wrong folder is said before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(folder)
@@ -194,50 +234,121 @@ def _train(run: Run, training: Training, progress: Progress) -> Path:
         record["started_from"] = read_card(Path(training.weights)).training
     card = ModelCard(training.architecture, training.architecture, dataset.labels, recipe, training=record, licence=LICENCE)
 
-    validation = np.concatenate(list(pixel_batches([photo.path for photo in held_back.photos], recipe)))
-    steps = len(AugmentedPhotos(fitted, training, 0, mixup=0))
     if len(run.history) >= training.epochs:
         progress.say("all epochs are done")
-    elif run.history:
-        progress.say(f"resuming after epoch {len(run.history)} of {training.epochs}")
-        model = keras.models.load_model(run.folder / "last.keras")
     else:
-        model = _new_model(training, fitted, steps, progress)
+        _fit(run, training, _Parts(dataset, fitted, held_back), card, progress)
+    _calibrate(run.folder / "model.keras", fitted, training.seed, progress)
+    (run.folder / "last.keras").unlink(missing_ok=True)  # six times the checkpoint's size, and of no more use
+    _evaluate_as_on_a_device(run, training, held_back, progress)
+    return run.folder / "model.keras"
+
+
+class _Parts(NamedTuple):
+    all: Dataset
+    fitted: Dataset
+    held_back: Dataset
+
+
+class _OnPhotos:
+    """The network learns, all of it or its last blocks; `learner` is the checkpoint's model."""
+
+    def __init__(self, run: Run, training: Training, parts: _Parts, progress: Progress) -> None:
+        self.training, self.dataset = training, parts.fitted
+        self.validation = np.concatenate(list(pixel_batches([photo.path for photo in parts.held_back.photos], training.recipe())))
+        if run.history:
+            self.learner = keras.models.load_model(run.folder / "last.keras")
+            return
+        self.learner = _build(training, parts.all.labels)
+        if training.weights is not None and not _is_checkpoint(training.weights):
+            _fit_head(self.learner, parts, training, progress)
+        if training.fine_tune is not None:
+            freeze_all_but(self.learner, training.fine_tune)
+
+    def batches(self, epoch: int) -> Batches:
+        return AugmentedPhotos(self.dataset, self.training, epoch, self.training.mixup)
+
+    def prepare(self, pixels: npt.NDArray[Any]) -> Array:
+        return normalise(pixels, self.training.recipe())
+
+    def model(self) -> keras.Model:
+        return self.learner
+
+
+class _OnFeatures:
+    """The base is frozen: `learner` is the head alone, on features that are computed once."""
+
+    def __init__(self, run: Run, training: Training, parts: _Parts, progress: Progress) -> None:
+        self.training, self.dataset = training, parts.fitted
+        self.whole = _build(training, parts.all.labels)
+        base = _base(self.whole, training)
+        if run.history and run.base != base.digest:
+            raise ModelError(f"{run.folder}: began with other weights than --weights {training.weights} gives now; start anew with another --out")
+        run.base = base.digest
+        self.learner = keras.models.load_model(run.folder / "last.keras") if run.history else _head(self.whole)
+        place = {photo: number for number, photo in enumerate(parts.all.photos)}
+        fitted, held_back = ([place[photo] for photo in part.photos] for part in (parts.fitted, parts.held_back))
+        plain, mirrored = (_features(base, parts.all, mirrored, progress) for mirrored in (False, True))
+        self.variants, self.validation = np.stack([plain[fitted], mirrored[fitted]]), plain[held_back]
+
+    def batches(self, epoch: int) -> Batches:
+        return FeaturesOfPhotos(self.variants, self.dataset, self.training, epoch)
+
+    def prepare(self, features: npt.NDArray[Any]) -> Array:
+        return features
+
+    def model(self) -> keras.Model:
+        self.whole.get_layer("scores").set_weights(self.learner.get_layer("scores").get_weights())
+        return self.whole
+
+
+def _fit(run: Run, training: Training, parts: _Parts, card: ModelCard, progress: Progress) -> None:
+    """All epochs that are left."""
+    if run.history:
+        progress.say(f"resuming after epoch {len(run.history)} of {training.epochs}")
+    lesson = (_OnFeatures if training.fine_tune == 0 else _OnPhotos)(run, training, parts, progress)
+    learner, steps = lesson.learner, len(lesson.batches(0))
+    if not run.history:
+        _compile(learner, training, steps)
     while len(run.history) < training.epochs:
         epoch = len(run.history)
         began = time.monotonic()
         show = _ShowSteps(progress, f"epoch {epoch + 1}/{training.epochs}", steps)
         keep = _KeepWeights()
-        fit = model.fit(AugmentedPhotos(fitted, training, epoch + 1, training.mixup), shuffle=False, verbose=0, callbacks=[show, keep])
-        model.set_weights([np.array(value) for value in model.get_weights()])  # on JAX, the averages still share their memory with the optimiser's
-        undo_repeats(model, fitted)
-        row = {"epoch": epoch + 1, "training_loss": float(fit.history["loss"][0]), **_validate(model, validation, held_back, recipe)}
+        fit = learner.fit(lesson.batches(epoch + 1), shuffle=False, verbose=0, callbacks=[show, keep])
+        learner.set_weights([np.array(value) for value in learner.get_weights()])  # on JAX, the averages still share their memory with the optimiser's
+        undo_repeats(learner, parts.fitted)
+        scores = [learner.predict_on_batch(lesson.prepare(lesson.validation[i : i + 64])) for i in range(0, len(lesson.validation), 64)]
+        row = {"epoch": epoch + 1, "training_loss": float(fit.history["loss"][0]), **_judge(np.concatenate(scores), parts.held_back)}
         row["seconds"] = round(time.monotonic() - began, 1)
         if not math.isfinite(row["training_loss"]):
             raise ModelError(f"training diverged in epoch {epoch + 1}; start again with a smaller --learning-rate")
         best = min((past["validation_loss"] for past in run.history), default=math.inf)
         run.history.append(row)
         if row["validation_loss"] < best:
-            checkpoint.save(model, dataclasses.replace(card, evaluation={"data": "validation part of the training photos", **row}), run.folder / "model.keras")
+            made = dataclasses.replace(card, evaluation={"data": "validation part of the training photos", **row})
+            checkpoint.save(lesson.model(), made, run.folder / "model.keras")
         _write_history(run)
-        model.set_weights(keep.weights)
-        run.save_state(model)
+        learner.set_weights(keep.weights)
+        run.save_state(learner)
         progress.say("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
-    _calibrate(run.folder / "model.keras", fitted, training.seed, progress)
-    (run.folder / "last.keras").unlink(missing_ok=True)  # six times the checkpoint's size, and of no more use
-    return run.folder / "model.keras"
 
 
-def _new_model(training: Training, fitted: Dataset, steps: int, progress: Progress) -> keras.Model:
-    """Compiled for `training.epochs` of `steps` batches each; its head is trained already where the rest is."""
+def _build(training: Training, labels: tuple[str, ...]) -> keras.Model:
+    """As it is before any training: the same for the same seed and weights."""
     keras.utils.set_random_seed(training.seed)
-    model = build_classifier(training.architecture, len(fitted.labels), training.size, training.alpha, training.weights)
-    if training.weights is not None and Path(training.weights).suffix == ".keras":
-        _start_from(Path(training.weights), model, fitted.labels)
-    elif training.weights is not None:
-        _fit_head(model, fitted, training, progress)
-    if training.fine_tune is not None:
-        freeze_all_but(model, training.fine_tune)
+    model = build_classifier(training.architecture, len(labels), training.size, training.alpha, training.weights)
+    if training.weights is not None and _is_checkpoint(training.weights):
+        _start_from(Path(training.weights), model, labels)
+    return model
+
+
+def _is_checkpoint(weights: str) -> bool:
+    return Path(weights).suffix == ".keras"
+
+
+def _compile(learner: keras.Model, training: Training, steps: int) -> None:
+    """For `training.epochs` of `steps` batches each."""
     total = training.epochs * steps
     warmup = max(1, min(200, total // 5))
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -245,8 +356,7 @@ def _new_model(training: Training, fitted: Dataset, steps: int, progress: Progre
     )
     # What is validated and kept is the moving average of the weights over about the last half of an epoch: less noise, a flatter minimum.
     optimizer = keras.optimizers.Adam(schedule, clipnorm=1.0, use_ema=True, ema_momentum=1 - 1 / max(1.0, AVERAGED * steps))
-    model.compile(optimizer, keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING), jit_compile=_jit())
-    return model
+    learner.compile(optimizer, keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING), jit_compile=_jit())
 
 
 def undo_repeats(model: keras.Model, dataset: Dataset) -> None:
@@ -283,21 +393,35 @@ def _jit() -> bool | str:
     return False if keras.backend.backend() == "tensorflow" else "auto"
 
 
-def _fit_head(model: keras.Model, dataset: Dataset, training: Training, progress: Progress) -> None:
-    """Train the last layer alone on features of one augmented epoch, so that fine-tuning does not start by tearing the rest."""
-    photos = AugmentedPhotos(dataset, training, 0, mixup=0)
-    base = keras.Model(model.input, model.get_layer("dropout").input)
-    show = _ShowSteps(progress, "features for the head", len(photos))
-    features = base.predict(photos, verbose=0, callbacks=[show])  # (photos, channels)
-    head = model.get_layer("scores")
-    trained = keras.Sequential([keras.Input(features.shape[1:]), keras.layers.Dropout(0.2), head])
-    trained.compile(keras.optimizers.Adam(3e-3), keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING), jit_compile=_jit())
-    trained.fit(features, photos.targets[photos.order], batch_size=256, epochs=HEAD_EPOCHS, verbose=0)
+def _base(model: keras.Model, training: Training) -> Base:
+    return Base(keras.Model(model.input, model.get_layer("dropout").input), training.recipe())
 
 
-def _validate(model: keras.Model, pixels: npt.NDArray[np.uint8], dataset: Dataset, recipe: InputRecipe) -> dict[str, float]:
+def _head(model: keras.Model) -> keras.Model:
+    """The last layers of `model`, the very same, on features."""
+    dropout, scores = model.get_layer("dropout"), model.get_layer("scores")
+    return keras.Sequential([keras.Input(dropout.input.shape[1:]), dropout, scores])
+
+
+def _features(base: Base, dataset: Dataset, mirrored: bool, progress: Progress) -> Features:
+    """Of the whole dataset, so that another split or seed finds them again."""
+    phase = "features of mirrored photos" if mirrored else "features of photos"
+    return base.features([photo.path for photo in dataset.photos], mirrored, lambda done: progress.step(phase, done, len(dataset.photos)))
+
+
+def _fit_head(model: keras.Model, parts: _Parts, training: Training, progress: Progress) -> None:
+    """Train the last layer alone, so that fine-tuning does not start by tearing the rest."""
+    features = dict(zip(parts.all.photos, _features(_base(model, training), parts.all, False, progress), strict=True))
+    fitted = parts.fitted
+    order = balanced_order(fitted, np.random.default_rng([training.seed, 0]))
+    targets = np.eye(len(fitted.labels), dtype=np.float32)[fitted.targets()]
+    head = _head(model)
+    head.compile(keras.optimizers.Adam(3e-3), keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING), jit_compile=_jit())
+    head.fit(np.stack([features[fitted.photos[i]] for i in order]), targets[order], batch_size=256, epochs=HEAD_EPOCHS, verbose=0)
+
+
+def _judge(scores: Array, dataset: Dataset) -> dict[str, float]:
     """Loss and accuracy on upright, unaugmented photos: of each class, so that none can fail unseen, and their mean."""
-    scores = np.concatenate([model.predict_on_batch(normalise(pixels[i : i + 64], recipe)) for i in range(0, len(pixels), 64)])
     targets = dataset.targets()
     losses = -np.log(np.clip(scores[np.arange(len(targets)), targets], 1e-7, 1))
     right = scores.argmax(axis=1) == targets
@@ -305,6 +429,36 @@ def _validate(model: keras.Model, pixels: npt.NDArray[np.uint8], dataset: Datase
     row = {"validation_loss": float(np.mean([losses[members].mean() for members in of_class.values()]))}
     accuracies = {f"accuracy_{label}": float(right[members].mean()) for label, members in of_class.items()}
     return row | {"accuracy": float(np.mean(list(accuracies.values())))} | accuracies
+
+
+def _evaluate_as_on_a_device(run: Run, training: Training, held_back: Dataset, progress: Progress) -> None:
+    """Export the checkpoint, and let the file, in edgecat's runtime, answer the photos held back: the last word is not Keras's. Raises ExportError."""
+    progress.say("exporting and evaluating")
+    try:
+        [exported] = export(run.folder / "model.keras", run.folder, ["fp32"], ["tflite"], name="model")
+    except NotInstalledError as error:
+        progress.say(f"not exported and evaluated: {error}; then type: edgecat train --resume {run.folder}")
+        return
+    if exported.path is None:
+        raise ExportError(f"{exported.name}: not written: {'; '.join(exported.built.shortfalls)}")
+    with tempfile.TemporaryDirectory() as temporary:
+        record = in_child(_answers, exported.path, held_back.photos, folder=Path(temporary), say=progress.say)
+    source = {"data": [Path(folder).name for folder in training.data], "part": "held back", "command": f"edgecat train --resume {run.folder.name}"}
+    run.write("evaluation.json", json.dumps({**record, **source}, indent=1, ensure_ascii=False))
+    progress.say(f"{exported.name} on the photos held back:")
+    for label, found in record["classes"].items():
+        answers = ", ".join(f"{count} as {answer}" for answer, count in found["answers"].items())
+        progress.say(f"{label:<12}{found['photos']:>6} photos{found['accuracy']:>9.2%} right   {answers}")
+    of_keras = read_card(run.folder / "model.keras").evaluation
+    worse = [label for label, found in record["classes"].items() if found["accuracy"] < of_keras[f"accuracy_{label}"] - NOT_THE_SAME]
+    if worse:
+        progress.say(f"warning: Keras was right on more photos of {', '.join(worse)}; see accuracy_{worse[0]} in history.csv, and export with --data")
+
+
+def _answers(model: Path, photos: Sequence[LabelledPhoto], said: Said) -> dict[str, Any]:
+    """In a child, where the engine may print what it likes."""
+    with Classifier(model) as classifier:
+        return evaluate(classifier, photos).record()
 
 
 def _write_history(run: Run) -> None:

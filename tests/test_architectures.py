@@ -1,0 +1,240 @@
+"""The architectures: what each reads, that all learn on either backend, the features of a frozen base, and that the files of all answer right."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from real import CHELSEA, COFFEE, Run
+
+from edgecat import Classifier, InputRecipe, ModelError, read_card, read_pixels
+
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("tf2onnx") is None, reason="needs edgecat[export]"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of Keras and h5py
+]
+SIZE = 64  # pixels
+PUBLISHED = "resnet50_weights_tf_dim_ordering_tf_kernels.h5"
+COLOUR_MEANS = (123.68, 116.779, 103.939)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders cats/ and neither/ of 10 different crops each."""
+    folder = tmp_path_factory.mktemp("photos")
+    for label, source in (("cats", CHELSEA), ("neither", COFFEE)):
+        (folder / label).mkdir()
+        with Image.open(source) as whole:
+            for number in range(10):
+                whole.crop((8 * number, 5 * number, whole.width - 100 + 10 * number, whole.height - 4 * number)).save(folder / label / f"{number}.jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of ResNet50 for 1,000 classes in the two forms that Keras has published: random, but with answers that differ from photo to photo."""
+    import h5py
+    import keras
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    keras.utils.set_random_seed(1)
+    model = keras.applications.ResNet50(input_shape=(SIZE, SIZE, 3), weights=None)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            gamma, beta, mean, variance = layer.get_weights()
+            gamma = np.full_like(gamma, 0.4 if layer.name.endswith("_3_bn") else 1)  # else each block adds to the last one's noise
+            layer.set_weights([gamma, beta + np.linspace(-0.1, 0.1, len(beta)), mean, variance])
+    folder = tmp_path_factory.mktemp("weights")
+    model.save_weights(folder / "resnet50.weights.h5")
+    with h5py.File(folder / PUBLISHED, "w") as file:
+        save_weights_to_hdf5_group(file, model)
+    return folder / "resnet50.weights.h5"
+
+
+def test_what_an_architecture_does_not_have() -> None:
+    from edgecat_export.architectures import ARCHITECTURES, build_classifier, find_architecture, freeze_all_but
+
+    with pytest.raises(ModelError, match=r"--alpha 0\.5: resnet50 comes in one width; leave --alpha out, it is for mobilenet and mobilenet_v2"):
+        find_architecture("resnet50", alpha=0.5)
+    with pytest.raises(ModelError, match="homemade: has no ImageNet weights; train it with --weights none, or take mobilenet, mobilenet_v2 or resnet50"):
+        find_architecture("homemade", imagenet=True)
+    model = build_classifier("homemade", 2, 64, None, None)
+    freeze_all_but(model, 1)
+    assert [layer.name for layer in model.layers if layer.trainable and layer.weights] == ["dense", "scores"]
+    shapes = {layer.name: layer.output.shape[1:] for layer in model.layers}
+    assert shapes | {"conv": (62, 62, 32), "pool": (31, 31, 32), "flatten": (30752,), "dense": (128,), "scores": (2,)} == shapes
+    recipes = {name: found.recipe(found.size) for name, found in ARCHITECTURES.items()}
+    assert recipes == {
+        "homemade": InputRecipe(64, 64, mean=128, std=128),
+        "mobilenet": InputRecipe(160, 160, mean=128, std=128),
+        "mobilenet_v2": InputRecipe(224, 224, mean=128, std=128),
+        "resnet50": InputRecipe(224, 224, mean=COLOUR_MEANS, std=1),
+    }
+
+
+def test_resnet50_takes_rgb_and_answers_as_keras_does_on_bgr(resnet50: Path) -> None:
+    import keras
+    from edgecat_export.architectures import build_classifier, find_architecture
+
+    found = find_architecture("resnet50")
+    pixels = np.stack([read_pixels(photo, found.recipe(SIZE)) for photo in (CHELSEA, COFFEE)])
+    unfolded = keras.applications.ResNet50(input_shape=(SIZE, SIZE, 3), weights=str(resnet50))
+    theirs = keras.applications.resnet50.preprocess_input(pixels.astype(np.float32))
+    ours = found.imagenet_recipe(SIZE).normalise(pixels)
+    assert np.array_equal(ours[..., ::-1], theirs)
+    both = keras.Model(unfolded.input, [unfolded.get_layer("avg_pool").output, unfolded.output])
+    features, scores = both.predict_on_batch(theirs)
+    assert np.abs(both.predict_on_batch(ours)[1] - scores).max() > 1e-3  # it does matter
+    published = found.network(SIZE, None, str(resnet50.parent / PUBLISHED), top=True)
+    assert np.abs(published.predict_on_batch(ours) - scores).max() < 1e-6
+    # The base of a transfer, from a file of the whole network and from one of the base alone.
+    model = build_classifier("resnet50", 2, SIZE, None, resnet50)
+    base = keras.Model(model.input, model.get_layer("dropout").input)
+    assert np.allclose(base.predict_on_batch(ours), features, rtol=1e-4, atol=1e-5)
+    keras.Model(unfolded.input, unfolded.get_layer("avg_pool").output).save_weights(resnet50.parent / "notop.weights.h5")
+    from_base = build_classifier("resnet50", 2, SIZE, None, resnet50.parent / "notop.weights.h5")
+    assert all(np.array_equal(one, other) for one, other in zip(model.get_weights()[:-2], from_base.get_weights()[:-2], strict=True))
+
+
+def test_resnet50_with_imagenet_weights_as_files(edgecat: Run, resnet50: Path, photos: Path, tmp_path: Path) -> None:
+    asked = ("--weights", resnet50, "--size", SIZE, "--fp32", "--int8", "--data", photos, "--min-agreement", 0.8, "--max-drop", 100)
+    done = edgecat("export", "resnet50", *asked)
+    assert done.returncode == 0, done.stderr
+    card = read_card(tmp_path / "resnet50-imagenet-int8.tflite")
+    assert (card.input, len(card.labels), card.groups["tabby"]) == (InputRecipe(SIZE, SIZE, mean=COLOUR_MEANS, std=1.0), 1000, "cat")
+    assert card.training == {"data": "ImageNet (ILSVRC 2012)", "weights": resnet50.name}
+    assert "--alpha" not in card.made_by["command"]
+    scores = {}
+    for path in sorted(tmp_path.glob("resnet50-imagenet-*")):
+        with Classifier(path) as classifier:
+            scores[path.name] = np.array([score for _, score in sorted(classifier.classify(CHELSEA).scores)])
+    assert len(scores) == 4
+    wanted = scores["resnet50-imagenet-fp32.tflite"]
+    for name, got in scores.items():
+        assert np.corrcoef(got, wanted)[0, 1] > (0.9 if "int8" in name else 0.99999), name
+
+
+def test_all_learn_and_answer_on_either_backend(photos: Path) -> None:
+    script = f"""
+import json, sys
+import keras
+from edgecat_export import train
+from edgecat_export.architectures import ARCHITECTURES
+from edgecat_export.dataset import find_dataset
+dataset = find_dataset([{str(photos)!r}])
+losses = {{}}
+for name, found in ARCHITECTURES.items():
+    alpha = None if found.alpha is None else 0.35 if name == "mobilenet_v2" else 0.25
+    asked = train.Training(name, ({str(photos)!r},), None, alpha, 32, epochs=1, batch=4, mixup=0)
+    model = train._build(asked, dataset.labels)
+    train._compile(model, asked, 1)
+    inputs, targets = train.AugmentedPhotos(dataset, asked, 1, 0)[0]
+    before = [weight.copy() for weight in model.get_weights()]
+    loss = float(model.train_on_batch(inputs, targets))
+    changed = sum(bool((old != new).any()) for old, new in zip(before, model.get_weights()))
+    losses[name] = loss, changed / len(before), model.predict_on_batch(inputs).sum(axis=1).tolist()
+print(json.dumps([keras.backend.backend(), losses]))
+"""
+    backends = ["tensorflow", *(["jax"] if importlib.util.find_spec("jax") else [])]
+    for backend in backends:
+        environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        used, losses = json.loads(done.stdout.splitlines()[-1])
+        assert (used, list(losses)) == (backend, ["homemade", "mobilenet", "mobilenet_v2", "resnet50"])
+        for name, (loss, changed, sums) in losses.items():
+            assert 0 < loss < 10, name
+            assert changed > 0.9, name
+            assert sums == pytest.approx([1] * 4, abs=1e-5), name
+
+
+def test_homemade_from_training_to_int8(edgecat: Run, photos: Path, tmp_path: Path) -> None:
+    done = edgecat("train", "homemade", photos, "--epochs", 6, "--batch", 4, "--validation", 0.2, "--mixup", 0, "--learning-rate", 1e-3, "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "training.json").read_text())["training"]["weights"] is None
+    done = edgecat("export", "run/model.keras", "--int8")
+    assert done.returncode == 0, done.stderr
+    for path in (tmp_path / "homemade-int8.tflite", tmp_path / "homemade-int8.onnx"):
+        with Classifier(path) as classifier:
+            assert [classifier.classify(photo).label for photo in (CHELSEA, COFFEE)] == ["cat", "neither"]
+
+
+def test_features_of_a_frozen_base(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+    from edgecat_export import features
+    from edgecat_export.architectures import build_classifier, find_architecture
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(features, "AT_ONCE", 8)
+    keras.utils.set_random_seed(1)
+    model = build_classifier("mobilenet", 2, SIZE, 0.25, None)
+    recipe = find_architecture("mobilenet").recipe(SIZE)
+    plain = keras.Model(model.input, model.get_layer("dropout").input)
+    base = features.Base(plain, recipe)
+    paths = sorted(photos.rglob("*.jpg"))
+    pixels = np.stack([read_pixels(path, recipe) for path in paths])
+    for mirrored in (False, True):
+        wanted = plain.predict_on_batch(recipe.normalise(pixels[:, :, ::-1] if mirrored else pixels))
+        assert np.allclose(base.features(paths, mirrored), wanted, rtol=2e-3, atol=1e-4)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "features").iterdir()}
+    assert len(files) == 2 * 3  # of 20 photos, 8 at once
+    computed: list[int] = []
+
+    def compute(self: object, some: list[Path], mirrored: bool) -> np.ndarray:
+        computed.append(len(some))
+        return np.zeros((len(some), 256), np.float32)
+
+    monkeypatch.setattr(features.Base, "_compute", compute)
+    base.features(paths)
+    assert computed == []
+    next(iter(files)).unlink()  # as if a kill had come before it
+    base.features(paths), base.features(paths, mirrored=True)
+    assert len(computed) == 1
+    computed.clear()
+    changed = [*paths[:-1], CHELSEA]
+    assert not base.features(changed)[-1].any()
+    assert computed == [4]  # the last file's alone
+    computed.clear()
+    plain.layers[1].set_weights([1.01 * weight for weight in plain.layers[1].get_weights()])
+    features.Base(plain, recipe).features(paths)
+    features.Base(plain, InputRecipe(SIZE, SIZE, mean=127.5, std=127.5)).features(paths)
+    assert computed == [8, 8, 4] * 2
+
+
+def test_a_second_head_needs_no_second_look_at_the_photos(edgecat: Run, photos: Path, resnet50: Path, tmp_path: Path) -> None:
+    asked = ("resnet50", photos, "--weights", resnet50, "--size", SIZE, "--fine-tune", 0, "--validation", 0.2, "--epochs", 3, "--batch", 4)
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = edgecat("train", *asked, "--out", "one", **cache)
+    assert done.returncode == 0, done.stderr
+    card = read_card(tmp_path / "one" / "model.keras")
+    assert (card.input.mean, card.input.std, card.training["weights"]) == (COLOUR_MEANS, 1, resnet50.name)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "features").iterdir()}
+    assert len(kept) == 2
+    done = edgecat("train", *asked, "--learning-rate", 1e-2, "--seed", 2, "--out", "other", **cache)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "features").iterdir()} == kept
+    assert "model-fp32.tflite on the photos held back:" in done.stderr
+
+
+def test_misuse(edgecat: Run, photos: Path, tmp_path: Path) -> None:
+    one_width = "comes in one width; leave --alpha out, it is for mobilenet and mobilenet_v2"
+    none = "homemade: has no ImageNet weights; train it with --weights none, or take mobilenet, mobilenet_v2 or resnet50"
+    messages = {
+        ("train", "resnet50", photos, "--alpha", 0.5): f"--alpha 0.5: resnet50 {one_width}",
+        ("train", "homemade", photos, "--weights", "imagenet"): none,
+        ("export", "homemade", "--weights", "imagenet", "--fp32"): none,
+        ("export", "resnet50", "--weights", CHELSEA, "--fp32"): f"{CHELSEA}: not the ImageNet weights of resnet50; "
+        "expected .h5 or .weights.h5 with all 1,000 classes",
+        ("export", "resnet50"): "resnet50: no checkpoint comes along; train one with 'edgecat train resnet50', and give its model.keras",
+    }
+    for arguments, message in messages.items():
+        done = edgecat(*arguments)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: {message}\n")
+    assert list(tmp_path.iterdir()) == []
