@@ -154,7 +154,8 @@ def test_the_moving_average_is_kept_and_training_goes_on_from_the_last_step(phot
         last.extend(model.get_weights())
         state.extend(variable.numpy() for variable in model.optimizer.variables)
 
-    monkeypatch.setattr(train, "_calibrate", lambda *_: None)
+    for step in ("_calibrate", "_evaluate_as_on_a_device"):
+        monkeypatch.setattr(train, step, lambda *_: None)
     monkeypatch.setattr(train.Run, "save_state", save_state)
     monkeypatch.setattr(checkpoint, "save", lambda model, card, path: averaged.extend(model.get_weights()))
     asked = train.Training("mobilenet", (str(photos),), None, 0.25, 64, epochs=1, batch=2, validation=0.2)

@@ -105,18 +105,20 @@ class _Source:
         from edgecat_export.calibrate import STRATEGIES, correct_biases
         from edgecat_export.explain import noise
 
-        if self.job.statistics is not None:
-            way = _Way(STRATEGIES[0].says, correct_biases(self.folded, self.job.statistics.means), self.job.statistics.ranges)
+        carried = self.job.statistics
+        means = carried.means if carried else {name: outputs.means for name, outputs in self.observed.items()}
+        corrected = correct_biases(self.folded, means)
+        if carried:
+            way = _Way(STRATEGIES[0].says, corrected, carried.ranges)
             yield way
         else:
-            corrected = correct_biases(self.folded, {name: outputs.means for name, outputs in self.observed.items()})
             for strategy in STRATEGIES:
                 way = _Way(strategy.says, corrected, strategy.ranges(self.folded, self.observed, self.card.input))
                 yield way
         if self.job.mixed:
             harmful = list(noise(way.folded, self.observed, way.ranges, self.explained))
-            for count in MIXED:
-                yield dataclasses.replace(way, float_layers=tuple(harmful[:count]))
+            for layers in (tuple(harmful[:count]) for count in MIXED):
+                yield dataclasses.replace(way, folded=correct_biases(self.folded, means, but=layers), float_layers=layers)
 
     @property
     def explained(self) -> npt.NDArray[np.float32]:

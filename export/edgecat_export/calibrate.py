@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -138,8 +138,8 @@ def _source(layer: keras.Layer) -> str:
     return str(layer.input._keras_history.operation.name)
 
 
-def correct_biases(folded: keras.Model, means_of: Mapping[str, Sequence[float] | Array]) -> keras.Model:
-    """A copy whose biases make up for what rounding the weights shifts each channel's mean output by.
+def correct_biases(folded: keras.Model, means_of: Mapping[str, Sequence[float] | Array], but: Collection[str] = ()) -> keras.Model:
+    """A copy whose biases make up for what rounding the weights shifts each channel's mean output by, `but` for those layers, which are not rounded.
 
     `means_of` are the (channels,) means on the calibration photos of each layer's output that is read by one with weights.
     Nagel et al. 2019, arXiv 1906.04721, section 4.2.
@@ -147,7 +147,7 @@ def correct_biases(folded: keras.Model, means_of: Mapping[str, Sequence[float] |
     corrected = keras.models.clone_model(folded)
     corrected.set_weights(folded.get_weights())
     for layer in corrected.layers:
-        if not isinstance(layer, WEIGHTED):
+        if not isinstance(layer, WEIGHTED) or layer.name in but:
             continue
         means = np.asarray(means_of[_source(folded.get_layer(layer.name))])
         kernel, bias = layer.get_weights()
