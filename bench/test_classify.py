@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,8 +37,8 @@ def bare_loop() -> Loop:
     return open_bare_loop()
 
 
-def interleaved(one: Callable[[], object], other: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Median milliseconds of both, measured by turns, so that what disturbs one disturbs the other."""
+def interleaved(one: Callable[[], object], other: Callable[[], object], rounds: int, of: Callable[[list[float]], Any] = np.median) -> tuple[float, float]:
+    """Milliseconds of both (their median), measured by turns, so that what disturbs one disturbs the other."""
     times: tuple[list[float], list[float]] = ([], [])
     for round_ in range(rounds + 3):
         for which, work in enumerate((one, other)):
@@ -45,7 +46,7 @@ def interleaved(one: Callable[[], object], other: Callable[[], object], rounds: 
             work()
             if round_ >= 3:  # warm
                 times[which].append(1e3 * (time.perf_counter() - began))
-    return float(np.median(times[0])), float(np.median(times[1]))
+    return float(of(times[0])), float(of(times[1]))
 
 
 @pytest.mark.benchmark(group="12-megapixel JPEG")
@@ -74,8 +75,8 @@ def test_a_ready_array_takes_at_most_a_tenth_of_a_millisecond_more_than_the_engi
     tensor = classifier.tensor(pixels)
     engine = classifier._idle[0]
     ours, bare = benchmark.pedantic(  # type: ignore[no-untyped-call]
-        interleaved, (lambda: classifier.classify(pixels), lambda: engine.run(tensor), 500), rounds=1
-    )
+        interleaved, (lambda: classifier.classify(pixels), lambda: engine.run(tensor), 500, min), rounds=1
+    )  # the least: an engine's own times differ by more than is asked
     benchmark.extra_info |= {"classify_ms": ours, "engine_ms": bare}
     print(f"\nclassify {ours:.3f} ms, engine {bare:.3f} ms, {ours - bare:.3f} ms more")
     assert ours - bare <= 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import threading
 from collections import deque
@@ -147,8 +148,7 @@ class Classifier:
         The group is the one whose labels' scores add up to most: 0.3 tabby and 0.3 tiger cat are a cat, whatever a sofa's 0.4.
         """
         labels, groups = self.card.labels, self.card.groups
-        order = np.argsort(-scores, kind="stable")
-        ranked = tuple(map(Score, [labels[i] for i in order.tolist()], scores[order].tolist()))
+        ranked = tuple(sorted(map(Score, labels, scores.tolist()), key=_BY_SCORE, reverse=True))  # of equals the first stays first
         best = ranked[0]
         label = group = best.label if best.score >= self.threshold else UNSURE
         if groups:
@@ -210,6 +210,7 @@ def _probabilities(outputs: npt.NDArray[np.float32], card: ModelCard) -> npt.NDA
     return scores
 
 
+_BY_SCORE = operator.attrgetter("score")
 _default: list[Classifier] = []
 _opening = threading.Lock()
 

@@ -138,4 +138,8 @@ def dequantise(tensor: Tensor, spec: TensorSpec) -> npt.NDArray[np.float32]:
     """Scores as float32."""
     if not spec.scale:
         return tensor.astype(np.float32, copy=False)
-    return (tensor.astype(np.float32) - np.float32(spec.zero_point)) * np.float32(spec.scale)
+    scores = tensor.astype(np.float32)
+    if spec.zero_point:
+        scores -= np.float32(spec.zero_point)
+    scores *= np.float32(spec.scale)
+    return scores
