@@ -74,12 +74,13 @@ class Evaluation:
     file_bytes: int | None  # of its model file; None of what has none
     knows_neither: bool  # whether `neither` is among its answers
     groups: Mapping[str, str] = field(default_factory=dict)  # of its labels, where groups are compared; empty where labels are
+    compared: Sequence[str] = ()  # the groups that the photos show, if not all of them
     classes: dict[str, Tally] = field(default_factory=dict)
     mistakes: int = 0
     failures: list[str] = field(default_factory=list)  # photos that could not be read, with the reason
     seconds: float = 0.0
     _neither: int = 0
-    _best_label_right: int = 0
+    _right_by: dict[str, Counter[str]] = field(default_factory=dict)  # way of judging groups -> right answers of each class
     _bins: list[tuple[int, float]] = field(default_factory=lambda: [(0, 0.0)] * CALIBRATION_BINS)  # right answers, sum of scores
     _worst: list[tuple[float, int, Mistake]] = field(default_factory=list)  # a heap, the least sure on top
 
@@ -88,7 +89,8 @@ class Evaluation:
         label, said, score = photo.label, answer.label, answer.score
         if self.groups:
             label, said, score = self._group(label), answer.group, self._group_score(answer)
-            self._best_label_right += self._group(answer.label) == label
+            for way, group in self._other_ways(answer):
+                self._right_by.setdefault(way, Counter())[label] += group == label
         tally = self.classes.setdefault(label, Tally())
         tally.answers[said] += 1
         tally.scores += score
@@ -136,9 +138,16 @@ class Evaluation:
         """Share of all photos answered `neither`; None of a system that does not know it."""
         return self._neither / self.photos() if self.knows_neither else None
 
-    def best_label_accuracy(self) -> float | None:
-        """Accuracy if the group of the single best label were the answer, not that with the largest sum; None where labels are judged."""
-        return self._best_label_right / self.photos() if self.groups else None
+    def ways(self) -> dict[str, dict[str, float]]:
+        """What each way to find the group of a photo gives: way -> accuracy of each class; empty where labels are judged.
+
+        "sums", by which all else here is counted: the group whose labels' scores add up to most. "sums among cat, dog": of the groups that the photos
+        show alone, which is what a model that knows no other class does. "best label": the group of the label with the highest score.
+        """
+        if not self.groups:
+            return {}
+        others = {way: {label: right[label] / self.photos(label) for label in self.labels()} for way, right in self._right_by.items()}
+        return {"sums": {label: self.accuracy(label) for label in self.labels()}, **others}
 
     def worst(self) -> list[Mistake]:
         """The mistakes with the highest scores, highest first, at most `WORST`."""
@@ -157,7 +166,7 @@ class Evaluation:
             }
             for label in self.labels()
         }
-        shares = {"best_label_accuracy": self.best_label_accuracy(), "neither_share": self.neither_share()}
+        neither, ways = self.neither_share(), {way: {label: round(share, 5) for label, share in of.items()} for way, of in self.ways().items()}
         return {
             "model": self.model,
             "engine": self.engine,
@@ -167,8 +176,9 @@ class Evaluation:
             "accuracy_interval": [round(limit, 5) for limit in self.accuracy_interval()],
             "balanced_accuracy": round(self.balanced_accuracy(), 5),
             "calibration_error": round(self.calibration_error(), 5),
-            **{key: round(share, 5) for key, share in shares.items() if share is not None},
+            **({} if neither is None else {"neither_share": round(neither, 5)}),
             "classes": classes,
+            **({"ways": ways} if ways else {}),
             "mistakes": self.mistakes,
             "worst": [mistake._asdict() for mistake in self.worst()],
             "failures": self.failures,
@@ -177,6 +187,16 @@ class Evaluation:
 
     def _group(self, label: str) -> str:
         return self.groups.get(label, label)
+
+    def _other_ways(self, answer: Classification) -> Iterator[tuple[str, str]]:
+        """The group of an answer by each way but that of `answer.group`."""
+        if self.compared:
+            sums = Counter({group: 0.0 for group in self.compared})
+            for label, score in answer.scores:
+                if self._group(label) in sums:
+                    sums[self._group(label)] += score
+            yield f"sums among {', '.join(self.compared)}", max(sums, key=sums.__getitem__)
+        yield "best label", self._group(answer.label)
 
     def _group_score(self, answer: Classification) -> float:
         """Sum of the scores of the labels of the answer's group; for "unsure", which is no group, the best label's."""
@@ -215,12 +235,15 @@ def evaluate(system: System, photos: Sequence[LabelledPhoto], on_step: Callable[
     """
     card = system.card
     by_label = judged_by_label(card, (photo.label for photo in photos), system.name)
+    groups = {card.groups.get(label, label) for label in card.labels}
+    compared = sorted({card.groups.get(photo.label, photo.label) for photo in photos})
     result = Evaluation(
         model=system.name,
         engine=system.engine,
         file_bytes=system.path.stat().st_size if isinstance(system, Classifier) else None,
-        knows_neither="neither" in (card.groups.get(label, label) for label in card.labels),
+        knows_neither="neither" in groups,
         groups={} if by_label else card.groups,
+        compared=compared if len(compared) < len(groups) else (),
     )
     waiting = iter(photos)
     done = 0

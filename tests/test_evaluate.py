@@ -81,7 +81,7 @@ def test_accuracy_of_each_class_and_the_mistakes(edgecat: Run, album: Path) -> N
     assert (record["model"], record["file_bytes"]) == ("catdog-int8.tflite", DEFAULT_MODEL.stat().st_size)
     assert (record["data"], record["command"]) == (["album"], "edgecat evaluate album --json")
     assert (record["balanced_accuracy"], record["neither_share"]) == (0.83333, 0.5)
-    assert "best_label_accuracy" not in record
+    assert "ways" not in record
     cat = record["classes"]["cat"]
     assert (cat["photos"], cat["accuracy"], cat["answers"]) == (3, 0.66667, {"cat": 2, "neither": 1})
     assert record["classes"]["neither"]["accuracy"] == 1
@@ -140,16 +140,24 @@ def test_intervals_are_those_that_were_published(right: int, of: int, low: float
 def test_groups_are_judged_by_their_sums_and_by_the_best_label(edgecat: Run, colours: Path, tmp_path: Path) -> None:
     colour_model(tmp_path / "grouped.tflite", UNEQUAL, tuple(GROUPS), GROUPS)
     record = json.loads(edgecat("evaluate", "colours", "--model", "grouped.tflite", "--json").stdout)
-    assert (record["accuracy"], record["best_label_accuracy"], record["neither_share"]) == (0.75, 0.25, 0)
+    assert (record["accuracy"], record["neither_share"]) == (0.75, 0)
+    assert record["ways"]["sums"] == {label: of["accuracy"] for label, of in record["classes"].items()}
     assert record["classes"]["cat"]["answers"] == {"cat": 2, "dog": 1}
     assert record["classes"]["cat"]["confidence_histogram"][11:13] == [2, 0]  # 0.6 of both, less what the beagle has
     assert record["worst"][0] == {"photo": "colours/cats/c.png", "label": "cat", "answer": "dog", "score": 0.9996}
-    assert "by best label 25.00%" in edgecat("evaluate", "colours", "--model", "grouped.tflite").stdout
+    assert record["ways"]["best label"] == {"cat": 0, "dog": 1}
+    lines = edgecat("evaluate", "colours", "--model", "grouped.tflite").stdout.splitlines()
+    table = [re.split(r"  +", line) for line in lines if re.match("group by|sums|best label", line)]
+    assert table[1:] == [["sums", "66.67%", "100.00%"], ["sums among cat, dog", "66.67%", "100.00%"], ["best label", "0.00%", "100.00%"]]
+    mostly_sofa = [[*UNEQUAL[0]], [*UNEQUAL[1]], [np.log(4), 0, 0], [*UNEQUAL[3]]]  # of white: the sofa has 0.67, two cats 0.17 each
+    colour_model(tmp_path / "sofa.tflite", mostly_sofa, tuple(GROUPS), GROUPS)
+    ways = json.loads(edgecat("evaluate", "colours", "--model", "sofa.tflite", "--json").stdout)["ways"]
+    assert [of["cat"] for of in ways.values()] == [0, pytest.approx(2 / 3, abs=1e-5), 0]
     (tmp_path / "colours" / "cats").rename(tmp_path / "colours" / "tabby")
     (tmp_path / "colours" / "dogs").rename(tmp_path / "colours" / "beagle")
     by_label = json.loads(edgecat("evaluate", "colours", "--model", "grouped.tflite", "--json").stdout)
     assert by_label["classes"]["tabby"]["answers"] == {"beagle": 1, "sofa": 2}
-    assert "best_label_accuracy" not in by_label
+    assert "ways" not in by_label
 
 
 def test_several_models_in_one_table(edgecat: Run, colours: Path, tmp_path: Path) -> None:
@@ -166,10 +174,10 @@ def test_several_models_in_one_table(edgecat: Run, colours: Path, tmp_path: Path
     assert [block.splitlines()[0].split(",")[0] for block in table[:2]] == ["grouped.tflite", "two.tflite"]
     header, *rows = [re.split(r"  +", line) for line in table[2].splitlines()]
     assert header[:6] == ["model", "photos", "right", "95 % interval", "cat", "dog"]
-    assert header[6:] == ["balanced", "calibration error", "answered neither", "by best label", "size", "seconds"]
+    assert header[6:] == ["balanced", "calibration error", "answered neither", "size", "seconds"]
     interval = "{:.1f} to {:.1f} %".format(*(100 * limit for limit in wilson_interval(3, 4)))
     assert rows[0][:7] == ["grouped.tflite", "4", "75.00%", interval, "66.67%", "100.00%", "83.33%"]
-    assert [row[8:10] for row in rows] == [["0.00%", "25.00%"], ["-", "-"]]
+    assert [row[8] for row in rows] == ["0.00%", "-"]
 
 
 def test_models_of_one_name_are_told_apart(edgecat: Run, colours: Path, tmp_path: Path) -> None:

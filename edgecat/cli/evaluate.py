@@ -135,6 +135,9 @@ def _block(result: Evaluation) -> Iterator[str]:
         rows.append([*_accuracy(result, label), f"{result.mean_confidence(label):.1%}", *counts])
     yield from _table([*rows, _accuracy(result)])
     yield ", ".join(f"{name} {share}" for name, share in _shares(result).items() if share)
+    ways = result.ways()
+    if ways and few:
+        yield from _table([["group by", *result.labels()], *([way, *(f"{share:.2%}" for share in shares.values())] for way, shares in ways.items())])
     worst = result.worst()[:SHOWN_MISTAKES]
     if worst:
         yield f"{result.mistakes} answered wrongly{', the surest' if result.mistakes > len(worst) else ''}:"
@@ -161,7 +164,6 @@ def _shares(result: Evaluation) -> dict[str, str]:
         "balanced": result.balanced_accuracy(),
         "calibration error": result.calibration_error(),
         "answered neither": result.neither_share(),
-        "by best label": result.best_label_accuracy(),
     }
     return {name: "" if share is None else f"{share:.2%}" for name, share in shares.items()}
 

@@ -56,6 +56,9 @@ def train(
         ),
     ] = None,
     mixup: Annotated[float, typer.Option(min=0, help="Blend photos in pairs, by shares from Beta(MIXUP, MIXUP); 0 to leave them alone.")] = 0.2,
+    augment: Annotated[
+        float, typer.Option(min=0, max=1, help="How much each photo is changed at random: cropped, turned, blurred, recoloured; 0: mirrored at most.")
+    ] = 1.0,
     validation: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share of each class held back to choose the best epoch.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Decides the split, the order and every augmentation.")] = 1,
     exclude: Annotated[list[str] | None, typer.Option(help="A file name to leave out; may be given several times.", show_default=False)] = None,
@@ -99,6 +102,7 @@ def train(
                 learning_rate=learning_rate or (HEAD_LEARNING_RATE if fine_tune == 0 else LEARNING_RATE),
                 fine_tune=fine_tune,
                 mixup=mixup,
+                augment=augment,
                 validation=validation,
                 seed=seed,
                 exclude=tuple(exclude or ()),

@@ -173,17 +173,21 @@ def balanced_order(dataset: Dataset, rng: np.random.Generator) -> npt.NDArray[np
     return rng.permutation(order)
 
 
-def augment(photo: Path, recipe: InputRecipe, rng: np.random.Generator) -> Pixels:
-    """Pixels of a random variant of `photo`.
+def augment(photo: Path, recipe: InputRecipe, rng: np.random.Generator, strength: float = 1.0) -> Pixels:
+    """Pixels of a random variant of `photo`; of `strength` 0 it is mirrored at most.
 
     Training photos that were squashed, scaled down and compressed twice have lost their shape and
     sharpness; photos in the world have not. So every class is seen with both: shape, sharpness
     and compression vary at random, and cannot tell one class from another.
     """
     image = decode(photo, at_least=(2 * recipe.width, 2 * recipe.height))
+
+    def happens(share: float) -> bool:
+        return bool(rng.random() < share * strength)
+
     # Crop: half of the area to all of it (most often much), aspect ratio changed by up to 1.5.
-    area = image.width * image.height * (1 - 0.5 * rng.random() ** 2)
-    ratio = image.width / image.height * np.exp(rng.uniform(-0.4, 0.4))
+    area = image.width * image.height * (1 - 0.5 * strength * rng.random() ** 2)
+    ratio = image.width / image.height * np.exp(strength * rng.uniform(-0.4, 0.4))
     width = min(image.width, round(float((area * ratio) ** 0.5)))
     height = min(image.height, round(float((area / ratio) ** 0.5)))
     left = int(rng.integers(0, image.width - width + 1))
@@ -191,29 +195,29 @@ def augment(photo: Path, recipe: InputRecipe, rng: np.random.Generator) -> Pixel
     image = image.crop((left, top, left + width, top + height))
     if rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if rng.random() < 0.25:
+    if happens(0.25):
         image = image.rotate(float(rng.uniform(-15, 15)), Image.Resampling.BILINEAR, fillcolor=_mean_colour(image))
-    if rng.random() < 0.15:  # smaller in the picture
+    if happens(0.15):  # smaller in the picture
         canvas = Image.new("RGB", (round(image.width * rng.uniform(1.1, 1.7)), round(image.height * rng.uniform(1.1, 1.7))), _mean_colour(image))
         canvas.paste(image, (int(rng.integers(0, canvas.width - image.width + 1)), int(rng.integers(0, canvas.height - image.height + 1))))
         image = canvas
-    # Sharpness: fewer pixels than the model wants, blurred, or sharpened.
-    kind = rng.random()
-    if kind < 0.25:
-        side = int(rng.integers(80, 176))
-        image = image.resize((side, side), Image.Resampling.BILINEAR)
-    elif kind < 0.35:
-        image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.4, 1.6))))
-    elif kind < 0.6:
-        image = image.filter(ImageFilter.UnsharpMask(float(rng.uniform(0.8, 2.0)), int(rng.integers(40, 180)), 0))
-    if rng.random() < 0.3:
+    if happens(0.6):  # sharpness: fewer pixels than the model wants, blurred, or sharpened
+        kind = rng.random()
+        if kind < 0.42:
+            side = int(rng.integers(80, 176))
+            image = image.resize((side, side), Image.Resampling.BILINEAR)
+        elif kind < 0.58:
+            image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.4, 1.6))))
+        else:
+            image = image.filter(ImageFilter.UnsharpMask(float(rng.uniform(0.8, 2.0)), int(rng.integers(40, 180)), 0))
+    if happens(0.3):
         encoded = io.BytesIO()
         image.save(encoded, "JPEG", quality=int(rng.integers(30, 95)))
         image = Image.open(encoded)
     for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        if rng.random() < 0.6:
+        if happens(0.6):
             image = change(image).enhance(float(rng.uniform(0.7, 1.35)))
-    if rng.random() < 0.05:
+    if happens(0.05):
         image = image.convert("L").convert("RGB")
     return resize(image, (recipe.width, recipe.height))
 

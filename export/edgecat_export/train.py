@@ -57,6 +57,7 @@ class Training:
     learning_rate: float = 3e-4
     fine_tune: int | None = None  # the last blocks that are trained after the head; 0: the head alone; None: all layers
     mixup: float = 0.2
+    augment: float = 1.0  # strength of the photos' random changes
     validation: float = 0.05  # share of each class
     seed: int = 1
     exclude: tuple[str, ...] = ()
@@ -149,9 +150,9 @@ class AugmentedPhotos(Batches):
 
     def inputs(self, places: range) -> Array:
         recipe = self.training.recipe()
-        pixels = [
-            augment(self.dataset.photos[self.order[place]].path, recipe, np.random.default_rng([self.training.seed, self.epoch, place])) for place in places
-        ]
+        strength, seeds = self.training.augment, ([self.training.seed, self.epoch, place] for place in places)
+        photos = (self.dataset.photos[self.order[place]].path for place in places)
+        pixels = [augment(photo, recipe, np.random.default_rng(seed), strength) for photo, seed in zip(photos, seeds, strict=True)]
         return normalise(np.stack(pixels), recipe)
 
 
@@ -229,7 +230,7 @@ def _train(run: Run, training: Training, progress: Progress) -> Path:
     run.write("training.json", json.dumps({"training": dataclasses.asdict(training), "data": data_record}, indent=1))
     run.write("labels.txt", "".join(f"{label}\n" for label in dataset.labels))
     record = {**data_record, "weights": Path(training.weights).name if training.weights else None}
-    record |= {key: getattr(training, key) for key in ("alpha", "epochs", "batch", "learning_rate", "fine_tune", "mixup", "seed", "exclude")}
+    record |= {key: getattr(training, key) for key in ("alpha", "epochs", "batch", "learning_rate", "fine_tune", "mixup", "augment", "seed", "exclude")}
     if training.weights and Path(training.weights).suffix == ".keras":
         record["started_from"] = read_card(Path(training.weights)).training
     card = ModelCard(training.architecture, training.architecture, dataset.labels, recipe, training=record, licence=LICENCE)
