@@ -121,7 +121,7 @@ def read_records(path: Path) -> Iterator[Record]:
         if line.strip():
             try:
                 record = json.loads(line)
-                misfit = _misfit(record, _RECORD, "") or _misfit(record.get("file_bytes") or 0, int, "file_bytes")
+                misfit = _misfit(record, _RECORD, "") or _misfit(record.get("file_bytes") or 0, int, "file_bytes") or _misfit_of_ways(record)
             except json.JSONDecodeError as error:
                 misfit = f"not JSON ({error.msg})"
             if misfit:
@@ -170,6 +170,11 @@ def _training(path: Path) -> str:
         return f"{sum(record['data']['photos'].values()):,} photos, {typed(words)}"
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return "history.csv alone, without the training.json that tells its data"
+
+
+def _misfit_of_ways(record: Record) -> str | None:
+    ways = record.get("ways")
+    return None if ways is None else _misfit(ways, {str: dict.fromkeys(record["classes"], float)}, "ways")
 
 
 # Measuring
@@ -230,7 +235,7 @@ def made_by(command: Sequence[str]) -> dict[str, Any]:
 
 
 def table(comparison: Comparison) -> tuple[list[str], list[list[Cell]], list[list[Cell]]]:
-    """Headings, a row for each system, a row for each claim, whose last cell stands for all the rest."""
+    """Headings, rows of the systems, a row for each claim; in a row that is shorter than the headings, the last cell stands for all the rest."""
     labels = comparison.labels if len(comparison.labels) <= MANY_CLASSES else []
     headings = ["System", "Accuracy", *labels, "Balanced accuracy", "Calibration error", "Model size", "Photo to answer", "Engine alone"]
     headings += ["A million photos", "Needs network", "Measured on"]
@@ -250,6 +255,8 @@ def table(comparison: Comparison) -> tuple[list[str], list[list[Cell]], list[lis
                 Cell(f"{record['photos']:,} photos", record["photos"], ", ".join(record["data"])),
             ]
         )
+        if labels:
+            rows += _other_ways(number, record, labels)
     claims = [
         [
             Cell(claim["system"], note="student report's own claim"),
@@ -259,6 +266,19 @@ def table(comparison: Comparison) -> tuple[list[str], list[list[Cell]], list[lis
         for claim in comparison.claims
     ]
     return headings, rows, claims
+
+
+_WAYS = {"best label": "the group of the label with the highest score", "sums among": "the group with the largest sum of those that the photos show"}
+
+
+def _other_ways(number: int, record: Record, labels: Sequence[str]) -> Iterator[list[Cell]]:
+    """Rows of what other ways to judge groups than the largest sum give, each ending in words that stand for all the rest."""
+    photos = {label: known["photos"] for label, known in record["classes"].items()}
+    for way, shares in record.get("ways", {}).items():
+        explained = next((words for name, words in _WAYS.items() if way.startswith(name)), None)
+        if explained:
+            right = sum(shares[label] * photos[label] for label in photos) / sum(photos.values())
+            yield [Cell(f"{number}. by {way}"), _share(right), *(_share(shares[label]) if label in shares else NOTHING for label in labels), Cell(explained)]
 
 
 def _share(value: float, interval: Sequence[float] | None = None) -> Cell:
@@ -361,28 +381,34 @@ def _confusion(name: str, record: Record) -> Plot:
 
 
 def _curves(history: History) -> Plot:
-    figure, losses, accuracies = _figure(4, 4.4, 2)
-    epochs = [row["epoch"] for row in history.rows]
-    for key in history.rows[0]:
+    best = max(row["accuracy"] for row in history.rows)
+    text = f"{len(history.rows)} epochs; best mean accuracy on the validation part {best:.2%}"
+    return Plot(history.name, _svg(draw_history(history.rows, 1)), text, history.source)
+
+
+def draw_history(rows: Sequence[Mapping[str, float]], columns: int) -> Figure:
+    """Losses, and the accuracy of each class, over the epochs of a training run, one above the other or in two `columns`."""
+    figure, losses, accuracies = _figure(4 * columns, 4.4 / columns**0.5, 2 // columns, columns)
+    epochs = [row["epoch"] for row in rows]
+    for key in rows[0]:
         axes = losses if key.endswith("_loss") else accuracies if key.startswith("accuracy") else None
         if axes is not None:
             label = key.removesuffix("_loss").removeprefix("accuracy_").replace("accuracy", "mean of classes")
-            axes.plot(epochs, [row[key] for row in history.rows], marker=".", label=label)
+            axes.plot(epochs, [row[key] for row in rows], marker=".", label=label)
     for axes, title in ((losses, "loss"), (accuracies, "accuracy, validation part")):
         axes.set(ylabel=title, xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    best = max(row["accuracy"] for row in history.rows)
-    return Plot(history.name, _svg(figure), f"{len(epochs)} epochs; best mean accuracy on the validation part {best:.2%}", history.source)
+    return figure  # type: ignore[no-any-return]
 
 
-def _figure(width: float, height: float, rows: int = 1) -> tuple[Any, ...]:
-    """A figure of so many inches and its axes, one above the other."""
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, ...]:
+    """A figure of so many inches and its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, *(figure.add_subplot(rows, 1, place + 1) for place in range(rows))
+    return figure, *(figure.add_subplot(rows, columns, place + 1) for place in range(rows * columns))
 
 
 def _svg(figure: Figure) -> str:
@@ -438,7 +464,7 @@ def as_markdown(comparison: Comparison) -> str:
         row(headings),
         row(["---", *["---:"] * (len(headings) - 2), "---"]),
     ]
-    for cells in [*rows, *([*claim[:-1], *[NOTHING] * (len(headings) - len(claim)), claim[-1]] for claim in claims)]:
+    for cells in ([*cells[:-1], *[NOTHING] * (len(headings) - len(cells)), cells[-1]] for cells in [*rows, *claims]):
         lines.append(row([f"{cell.text} ({cell.note})" if cell.note else cell.text for cell in cells]))
     lines += ["", *(f"- {', '.join(map(str, numbers))}: {_escaped(found)}" for found, numbers in sources(comparison).items()), ""]
     lines += [f"Made by {_escaped(made['command'])} on {made['date']}: {machine['processor']}, {machine['cores']} cores.", ""]

@@ -200,6 +200,20 @@ def test_a_broken_photo_is_named_and_the_rest_is_reported(edgecat: Run, tmp_path
     assert not (tmp_path / "report.html").exists()
 
 
+def test_groups_are_shown_judged_in_each_way(made: Path, edgecat: Run) -> None:
+    ways = {"sums": {"cat": 1.0, "dog": 0.99}, "sums among cat, dog": {"cat": 0.5, "dog": 0.7}, "best label": {"cat": 0.25, "dog": 0.35}}
+    (made / "grouped.jsonl").write_text(json.dumps({**CLOUD, "ways": ways}))
+    assert edgecat("report", made / "album", "--evaluation", made / "grouped.jsonl", "--out", made / "grouped.html").returncode == 0
+    rows = [[text for _, text in row] for row in Page((made / "grouped.html").read_text()).rows if row]
+    assert rows[2:4] == [["60.00%", "50.00%", "70.00%"], ["30.00%", "25.00%", "35.00%"]]
+    headings, *lines = [line for line in (made / "grouped.md").read_text().splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[0] for line in lines[3:5]] == ["| 2. by sums among cat, dog", "| 2. by best label"]
+    assert {line.count(" | ") for line in lines} == {headings.count(" | ")}
+    (made / "wrong.jsonl").write_text(json.dumps({**CLOUD, "ways": {"best label": {"cat": 0.25, "dog": 35}}}))
+    with pytest.raises(DataError, match="'dog' is not a number from 0 to 1"):
+        list(report.read_records(made / "wrong.jsonl"))
+
+
 def test_other_classes_than_cats_and_dogs(edgecat: Run, tmp_path: Path) -> None:
     put(CHELSEA, tmp_path / "album/horse/a.jpg", tmp_path / "album/sheep/a.jpg")
     (tmp_path / "theirs.tflite").write_bytes(without_zip())

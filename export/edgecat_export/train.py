@@ -25,6 +25,7 @@ from edgecat.errors import DataError, ExportError, ModelError
 from edgecat.evaluation import LabelledPhoto, evaluate
 from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe
+from edgecat.report import draw_history
 from edgecat_export import checkpoint
 from edgecat_export.architectures import build_classifier, find_architecture, freeze_all_but
 from edgecat_export.calibrate import observe, statistics
@@ -473,21 +474,6 @@ def _write_history(run: Run) -> None:
 
 def draw_curves(run: Run) -> None:
     """curves.png: losses, and the accuracy of each class, over the epochs."""
-    from matplotlib.figure import Figure
-
-    epochs = [row["epoch"] for row in run.history]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    losses, accuracies = figure.subplots(1, 2)
-    for key in run.history[0]:
-        values = [row[key] for row in run.history]
-        if key.endswith("_loss"):
-            losses.plot(epochs, values, marker="o", label=key.removesuffix("_loss"))
-        elif key.startswith("accuracy"):
-            accuracies.plot(epochs, values, marker="o", label=key.removeprefix("accuracy_") if "_" in key else "mean of classes")
-    for axes, title in ((losses, "loss"), (accuracies, "accuracy on the validation part")):
-        axes.set(title=title, xlabel="epoch")
-        axes.grid(alpha=0.3)
-        axes.legend()
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=100)
+    draw_history(run.history, 2).savefig(image, format="png", dpi=100)
     run.write("curves.png", image.getvalue())
