@@ -191,7 +191,7 @@ class Evaluation:
     def _other_ways(self, answer: Classification) -> Iterator[tuple[str, str]]:
         """The group of an answer by each way but that of `answer.group`."""
         if self.compared:
-            sums = Counter(dict.fromkeys(self.compared, 0.0))
+            sums = dict.fromkeys(self.compared, 0.0)
             for label, score in answer.scores:
                 if self._group(label) in sums:
                     sums[self._group(label)] += score
