@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -110,6 +111,17 @@ def test_augmentation_is_seeded_and_keeps_the_size() -> None:
     assert one.shape == (48, 64, 3)
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
+
+
+def test_augmentation_of_no_strength_mirrors_at_most() -> None:
+    recipe = InputRecipe(64, 64)
+    plain = read_pixels(CHELSEA, recipe)
+    mirrored = 0
+    for seed in range(12):
+        variant = augment(CHELSEA, recipe, np.random.default_rng(seed), strength=0)
+        mirrored += np.abs(variant[:, ::-1].astype(int) - plain).mean() < np.abs(variant.astype(int) - plain).mean()
+        assert min(np.abs(side.astype(int) - plain).mean() for side in (variant, variant[:, ::-1])) < 2
+    assert 0 < mirrored < 12
 
 
 @needs_keras
@@ -312,3 +324,23 @@ def test_misuse_of_train(edgecat: Run, photos: Path, tmp_path: Path) -> None:
     done = edgecat("train", "--resume", "nowhere")
     assert (done.returncode, done.stderr) == (1, "edgecat: nowhere: no run to resume; expected a folder that 'edgecat train' has written\n")
     assert edgecat("train").returncode == 2
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_freed_memory_is_kept_for_the_next_step() -> None:
+    code = """
+import resource, numpy as np
+from edgecat_export.memory import keep_freed_memory
+faults = []
+for told in (False, True):
+    if told:
+        keep_freed_memory()
+        np.ones(8_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        np.ones(8_000_000)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(*faults)
+"""
+    given_back, kept = map(int, subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert kept < given_back / 10

@@ -84,7 +84,7 @@ class _Source:
             self.inputs, self.targets = np.load(job.folder / "inputs.npy", mmap_mode="r"), np.load(job.folder / "targets.npy")
         else:
             said.put("making inputs to verify on")
-            self.inputs = made_inputs(model, self.card.input)
+            self.inputs = made_inputs(self.folded, self.card.input)
         self.groups = np.load(job.folder / "groups.npy") if (job.folder / "groups.npy").exists() else None
         self.reference = np.concatenate([model.predict_on_batch(batch) for batch in self._batches(self.inputs)])
 

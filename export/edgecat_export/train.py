@@ -33,6 +33,7 @@ from edgecat_export.child import NotInstalledError, Said, in_child
 from edgecat_export.dataset import Dataset, augment, balanced_order, check_photos, choose_photos, find_dataset, normalise, pixel_batches, repeats, split
 from edgecat_export.features import Base, Features
 from edgecat_export.fold import fold_batch_normalization
+from edgecat_export.memory import keep_freed_memory
 from edgecat_export.pipeline import export
 
 HEAD_EPOCHS = 40  # before fine-tuning, on features that were computed once: seconds
@@ -220,6 +221,7 @@ def read_training(folder: Path) -> Training:
 
 
 def _train(run: Run, training: Training, progress: Progress) -> Path:
+    keep_freed_memory()
     recipe = training.recipe()
     dataset = find_dataset(training.data, training.exclude)
     progress.say("photos: " + ", ".join(f"{count} {label}" for label, count in dataset.counts().items()))

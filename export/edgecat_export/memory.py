@@ -1,0 +1,19 @@
+"""How this process gets its memory."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
+
+
+def keep_freed_memory() -> None:
+    """From now on, memory that was freed is kept for the next use; nothing where it is not Linux's glibc that manages it.
+
+    Else the buffers of every step go back to the system, and come anew, page by page and zeroed: half the time of training MobileNetV2 on a CPU.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**28)):
+            libc.mallopt(parameter, value)
