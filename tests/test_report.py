@@ -6,9 +6,13 @@ import base64
 import io
 import json
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -292,6 +296,38 @@ def test_a_page_must_be_named_html(edgecat: Run) -> None:
     done = edgecat("report", "album", "--out", "report.md")
     assert done.returncode == 2
     assert "'report.md', expected a name that ends in .html" in done.stderr
+
+
+def test_a_full_disk_and_ctrl_c_leave_the_files_as_they_were(edgecat: Run, made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "album", tmp_path / "album")
+    for suffix in (".html", ".md", ".json"):
+        shutil.copy((made / "report").with_suffix(suffix), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()"
+    command = [sys.executable, "-c", code, "report", "album"]
+    limit: Callable[[], None] = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # noqa: E731
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "edgecat: report.html: cannot be written (File too large); give another --out" in done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    for i in range(3000):
+        shutil.copy(CHELSEA, tmp_path / f"album/cats/{i}.jpg")
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        time.sleep(4)  # of some twenty seconds
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in said
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(tmp_path.glob(".edgecat*"))
+
+
+def test_models_of_one_name_are_told_apart(edgecat: Run, made: Path) -> None:
+    put(DEFAULT_MODEL, made / "a/same.tflite", made / "b/same.tflite")
+    assert edgecat("report", made / "album", "--model", made / "a", "--model", made / "b", "--out", made / "same.html").returncode == 0
+    names = [system["model"] for system in json.loads((made / "same.json").read_text())["systems"]]
+    assert len({*names}) == 3
+    assert [Path(name).parts[-2:] for name in names[1:]] == [("a", "same.tflite"), ("b", "same.tflite")]
 
 
 @pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
