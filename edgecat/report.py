@@ -340,7 +340,10 @@ def _accuracy_against_latency(systems: Sequence[tuple[str, Record]]) -> Plot:
             axes.annotate(xy=(0, accuracy), xycoords=("axes fraction", "data"), xytext=(3, 3), **text)
             said.append(f"{name}: {accuracy:.2f} %, not timed here")
     if len(timed) > 1 and max(timed) > 8 * min(timed):
-        axes.set_xscale("log")
+        axes.set_xscale("log", subs=[])  # no small ticks
+        axes.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+        axes.xaxis.set_major_formatter("{x:g}")  # its own is mathematics, which is not parsed here
+        axes.margins(x=0.1)
     else:
         axes.set_xlim(0, 1.15 * max(timed, default=1))
     axes.set(xlabel="milliseconds from photo to answer, one thread", ylabel="accuracy, %")

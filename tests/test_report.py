@@ -204,6 +204,14 @@ def test_a_broken_photo_is_named_and_the_rest_is_reported(edgecat: Run, tmp_path
     assert not (tmp_path / "report.html").exists()
 
 
+def test_the_axis_of_very_different_latencies_has_plain_numbers() -> None:
+    systems = [report.system({**CLOUD, "file_bytes": 10**6}, {"photo": ms, "engine": ms / 2}) for ms in (2.5, 25.0)]
+    _, plot = next(report.plots(report.Comparison(systems, report.made_by(["edgecat"]))))
+    drawn = base64.b64decode(plot.image.partition(",")[2]).decode()
+    assert {"5", "10", "20"} <= {*re.findall(r">([^<>]+)</text>", drawn)}
+    assert "$" not in drawn
+
+
 def test_groups_are_shown_judged_in_each_way(made: Path, edgecat: Run) -> None:
     ways = {"sums": {"cat": 1.0, "dog": 0.99}, "sums among cat, dog": {"cat": 0.5, "dog": 0.7}, "best label": {"cat": 0.25, "dog": 0.35}}
     (made / "grouped.jsonl").write_text(json.dumps({**CLOUD, "ways": ways}))
