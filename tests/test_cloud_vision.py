@@ -270,7 +270,8 @@ def test_a_proxy_does_not_see_what_goes_to_this_machine(server: VisionServer, mo
 
 def test_interrupted(server: VisionServer, tmp_path: Path) -> None:
     server.faults += [Fault(503, "UNAVAILABLE", "Try later.", headers=(("Retry-After", "50"),))]
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()"  # even where tests run in the background
+    # Even where the tests run in the background, and with Ctrl-C ignored.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()"
     command = [sys.executable, "-c", code, "classify", "--cloud-vision", str(album(tmp_path / "album", 20))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **server.environment}) as running:
         while len(server.answered) < 4 and running.poll() is None:
