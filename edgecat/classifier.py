@@ -8,6 +8,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +51,7 @@ class Classification:
 class Classifier:
     """An open model. Threads may share it: each call borrows an engine of its own.
 
+    `device` is what computes: cpu, gpu, cuda, tensorrt, coreml or directml, as far as the engine has it.
     `threshold` is the score (0..1) below which the answer is "unsure"; `threads` is how many the
     engine uses for one photo, else one a core, at most 4, and one alone where other photos are being
     classified too; `description` tells what a model that edgecat did not make does not say of itself.
@@ -61,6 +63,7 @@ class Classifier:
         model: str | os.PathLike[str] | None = None,
         *,
         engine: str | None = None,
+        device: str = "cpu",
         threads: int | None = None,
         threshold: float = 0.0,
         description: Description | None = None,
@@ -74,7 +77,8 @@ class Classifier:
         if card is not None and description is not None:
             raise ModelError(f"{self.path}: has a model card, which says all that is needed; leave the options away, or change it with 'edgecat label'")
         self.threshold = threshold
-        self._engine_name = engines.choose_engine(kind, engine)
+        self._engine_name = engines.choose_engine(kind, engine, device)
+        self.device = device
         self._threads = threads
         first = self._open(threads or engines.default_threads())
         self.engine = first.name
@@ -130,17 +134,9 @@ class Classifier:
 
     def run(self, tensor: Tensor) -> npt.NDArray[np.float32]:
         """Scores, (classes,) float32, in the order of the card's labels."""
-        if self._closed.is_set():
-            raise EngineError("the classifier is closed; open a new one")
-        try:
-            engine = self._idle.pop()
-        except IndexError:  # every engine is at work in another thread
-            engine = self._open(self._threads or 1)  # as the cores are then too
-        try:
-            outputs = engines.dequantise(engine.run(tensor), self._output)
-        finally:
-            self._idle.append(engine)
-        return _probabilities(outputs, self.card)
+        with self._borrowed() as engine:
+            outputs = engine.run(tensor[np.newaxis])[0]
+        return _probabilities(engines.dequantise(outputs, self._output), self.card)
 
     def interpret(self, scores: npt.NDArray[np.float32]) -> Classification:
         """(classes,) scores -> labels, group and threshold.
@@ -161,6 +157,18 @@ class Classifier:
                 group = UNSURE
         return Classification(label, best.score, group, ranked, self.engine)
 
+    def run_batch(self, tensors: Tensor) -> npt.NDArray[np.float32]:
+        """(batch, …) of what `tensor` makes -> (batch, classes) scores, in one run of the engine. Raises EngineError where the model takes one alone."""
+        with self._borrowed() as engine:
+            outputs = engine.run(tensors)
+        return np.stack([_probabilities(engines.dequantise(each, self._output), self.card) for each in outputs])
+
+    @property
+    def runs_on(self) -> str:
+        """What was proven to compute: the execution provider, delegate or accelerator."""
+        with self._borrowed() as engine:
+            return engine.runs_on
+
     def close(self) -> None:
         """Give the engines' memory back."""
         self._closed.set()
@@ -174,7 +182,21 @@ class Classifier:
         self.close()
 
     def _open(self, threads: int) -> Engine:
-        return engines.open_engine(self.path, self._engine_name, threads)
+        return engines.open_engine(self.path, self._engine_name, threads, self.device)
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[Engine]:
+        """An engine that no other thread uses meanwhile. Raises EngineError."""
+        if self._closed.is_set():
+            raise EngineError("the classifier is closed; open a new one")
+        try:
+            engine = self._idle.pop()
+        except IndexError:  # every engine is at work in another thread
+            engine = self._open(self._threads or 1)  # as the cores are then too
+        try:
+            yield engine
+        finally:
+            self._idle.append(engine)
 
     @staticmethod
     def _finish(photo: Photo, future: Future[Classification], on_error: Callable[[Photo, PhotoError], None] | None) -> Iterator[Classification]:

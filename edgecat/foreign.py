@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from edgecat.description import Description, described_inside, label_file_name, parse_resize, read_labels
-from edgecat.engines import Engine, TensorSpec, choose_engine, default_threads, open_engine
+from edgecat.engines import Engine, Tensor, TensorSpec, choose_engine, default_threads, open_engine
 from edgecat.errors import ModelError
 from edgecat.model_file import LABELS_NAME, ModelCard, find_card, model_format, read_card, with_card
 from edgecat.photo import Channels, InputRecipe
@@ -210,7 +210,8 @@ def _try(path: Path, engine: Engine, height: int, width: int) -> np.ndarray[Any,
     values = np.array(_ORANGE) / 255 if spec.dtype.kind == "f" else np.array(_ORANGE) + np.iinfo(spec.dtype).min
     photo = np.full((height, width, 3), values, spec.dtype)
     try:
-        return engine.run(photo.transpose(2, 0, 1) if spec.channels_first else photo)
+        scores: Tensor = engine.run((photo.transpose(2, 0, 1) if spec.channels_first else photo)[np.newaxis])[0]
+        return scores
     except Exception as error:  # the engines' errors share no other parent
         raise ModelError(f"{path}: does not run on a photo of {height} x {width} pixels ({str(error).strip().splitlines()[0]})") from error
 

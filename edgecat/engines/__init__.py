@@ -50,8 +50,16 @@ class Engine(Protocol):
     input: TensorSpec  # (1, height, width, 3) or (1, 3, height, width)
     output: TensorSpec  # (1, classes), or with more ones between
 
-    def run(self, tensor: Tensor) -> Tensor:
-        """(height, width, 3) or (3, height, width) in the input's dtype -> (classes,) as the model gives it."""
+    def run(self, tensors: Tensor) -> Tensor:
+        """(batch, height, width, 3) or (batch, 3, height, width) in the input's dtype -> (batch, classes) as the model gives it.
+
+        Raises EngineError where the model does not take so many at once.
+        """
+        ...
+
+    @property
+    def runs_on(self) -> str:
+        """What was proven to compute: the execution provider, delegate or accelerator."""
         ...
 
     def close(self) -> None: ...
@@ -60,22 +68,26 @@ class Engine(Protocol):
 class EngineLibrary(NamedTuple):
     """An engine that may be installed."""
 
-    module: str  # of edgecat.engines; its `open_model` takes a path and a number of threads
+    module: str  # of edgecat.engines; its `open_model` takes a path, a number of threads and a device
     library: str  # the package it imports
     install: str
+    devices: tuple[str, ...] = ("cpu",)
 
 
 ENGINES = {
-    "litert": EngineLibrary("litert", "ai_edge_litert", "pip install ai-edge-litert"),
+    "litert": EngineLibrary("litert", "ai_edge_litert", "pip install ai-edge-litert", ("cpu", "gpu")),
     "tflite-runtime": EngineLibrary("tflite_runtime", "tflite_runtime", "pip install 'edgecat[tflite-runtime]'"),
     "tensorflow": EngineLibrary("tensorflow_lite", "tensorflow", "pip install 'edgecat[export]'"),
-    "onnxruntime": EngineLibrary("onnx_runtime", "onnxruntime", "pip install 'edgecat[onnx]'"),
+    "onnxruntime": EngineLibrary("onnx_runtime", "onnxruntime", "pip install 'edgecat[onnx]'", ("cpu", "gpu", "cuda", "tensorrt", "coreml", "directml")),
 }
 FOR_FORMAT = {"tflite": ("litert", "tflite-runtime", "tensorflow"), "onnx": ("onnxruntime",)}  # best first
+DEVICES = tuple(dict.fromkeys(device for library in ENGINES.values() for device in library.devices))
 
 
-def choose_engine(model_format: str, wanted: str | None = None) -> str:
-    """The first installed engine for this format, or the wanted one. Raises EngineError."""
+def choose_engine(model_format: str, wanted: str | None = None, device: str = "cpu") -> str:
+    """The first installed engine for this format and device, or the wanted one. Raises EngineError."""
+    if device not in DEVICES:
+        raise EngineError(f"unknown device '{device}'; expected one of {', '.join(DEVICES)}")
     fitting = FOR_FORMAT[model_format]
     if wanted is not None:
         if wanted not in ENGINES:
@@ -83,18 +95,23 @@ def choose_engine(model_format: str, wanted: str | None = None) -> str:
         if wanted not in fitting:
             raise EngineError(f"engine '{wanted}' does not run .{model_format} files; expected {' or '.join(fitting)}")
         fitting = (wanted,)
+    on_device = tuple(name for name in fitting if device in ENGINES[name].devices)
+    if not on_device:
+        known = dict.fromkeys(known for name in fitting for known in ENGINES[name].devices)
+        raise EngineError(f"device '{device}' is none of {wanted or f'the engines for .{model_format} files'}; expected {' or '.join(known)}")
+    fitting = on_device
     for name in fitting:
         if importlib.util.find_spec(ENGINES[name].library) is not None:
             return name
     raise EngineError(f"no engine for .{model_format} files is installed; install one with: {ENGINES[fitting[0]].install}")
 
 
-def open_engine(path: Path, engine: str, threads: int) -> Engine:
-    """Open a model file. Raises EngineError."""
+def open_engine(path: Path, engine: str, threads: int, device: str = "cpu") -> Engine:
+    """Open a model file. Raises EngineError, also where anything else than `device` would compute."""
     found = ENGINES[engine]
     try:
         module = importlib.import_module(f"edgecat.engines.{found.module}")
-        opened: Engine = module.open_model(path, threads)
+        opened: Engine = module.open_model(path, threads, device)
     except ImportError as error:  # present but broken, such as a wheel built for another NumPy
         raise EngineError(f"engine '{engine}' cannot be imported ({error}); reinstall it with: {found.install}") from error
     return opened

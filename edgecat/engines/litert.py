@@ -2,13 +2,86 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ai_edge_litert
+import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from edgecat.engines import Tensor
 from edgecat.engines.tflite import TFLiteEngine
+from edgecat.errors import EngineError
+
+NAME = f"LiteRT {ai_edge_litert.__version__}"
 
 
-def open_model(path: Path, threads: int) -> TFLiteEngine:
-    return TFLiteEngine(Interpreter, f"LiteRT {ai_edge_litert.__version__}", path, threads)
+class CompiledEngine:
+    """A .tflite model on LiteRT's GPU accelerator. Takes the shapes and scales from the interpreter, which knows them all."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        from ai_edge_litert.compiled_model import CompiledModel, CpuOptions, HardwareAccelerator, Options
+
+        self.name, self.runs_on = NAME, "GPU"
+        described = TFLiteEngine(Interpreter, NAME, path, threads)
+        self.input, self.output = described.input, described.output
+        options = Options(hardware_accelerators=HardwareAccelerator.GPU, cpu_options=CpuOptions(num_threads=threads))
+        with _what_is_said() as said:
+            try:
+                model = CompiledModel.from_file(str(path), options=options)
+            except RuntimeError:
+                model = None
+        if model is None:
+            raise EngineError(f"{path}: {NAME} finds no GPU that takes this model ({_reason(said)}); use --device cpu")
+        if not model.is_fully_accelerated():
+            raise EngineError(f"{path}: {NAME} left parts of this model to the CPU; use --device cpu, or an fp32 or fp16 file")
+        (self._key,) = model.get_signature_list()
+        ends = model.get_signature_list()[self._key]
+        self._inputs = {name: model.create_input_buffer_by_name(self._key, name) for name in ends["inputs"]}
+        self._outputs = {name: model.create_output_buffer_by_name(self._key, name) for name in ends["outputs"]}
+        self._model: Any = model
+
+    def run(self, tensors: Tensor) -> Tensor:
+        if len(tensors) != 1:
+            raise EngineError(f"the model does not take {' x '.join(map(str, tensors.shape))} (on a GPU LiteRT runs one photo at a time)")
+        ((_, read),), ((_, said),) = self._inputs.items(), self._outputs.items()
+        read.write(np.ascontiguousarray(tensors))
+        self._model.run_by_name(self._key, self._inputs, self._outputs)
+        scores: Tensor = np.asarray(said.read(int(np.prod(self.output.shape)), self.output.dtype.type)).reshape(1, -1)
+        return scores
+
+    def close(self) -> None:
+        self._model = None
+
+
+@contextmanager
+def _what_is_said() -> Iterator[list[str]]:
+    """The lines that C++ prints meanwhile: there, not in what it raises, is the reason."""
+    lines: list[str] = []
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        terminal = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            kept.seek(0)
+            lines += kept.read().decode(errors="replace").splitlines()
+
+
+def _reason(said: Sequence[str]) -> str:
+    """The first error among what was printed."""
+    errors = (found[1] for line in said if (found := re.match(r"ERROR: \[.*?\] (.+)", line)))
+    return next(errors, "it does not say why")
+
+
+def open_model(path: Path, threads: int, device: str = "cpu") -> CompiledEngine | TFLiteEngine:
+    return CompiledEngine(path, threads) if device == "gpu" else TFLiteEngine(Interpreter, NAME, path, threads)

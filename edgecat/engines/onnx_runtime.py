@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from edgecat.engines import Tensor, TensorSpec
 from edgecat.errors import EngineError
@@ -14,20 +15,41 @@ _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(u
 _EXPECTED = "one input of float32, float16 or uint8 and one output of float32 or float16"
 
 
-class ONNXEngine:
-    """An .onnx model on the CPU."""
+# device -> the execution providers that are it, best first, and what brings them
+_PROVIDERS = {
+    "cpu": ("CPUExecutionProvider", "pip install 'edgecat[onnx]'"),
+    "cuda": ("CUDAExecutionProvider", "pip install onnxruntime-gpu in place of onnxruntime, and NVIDIA's CUDA and cuDNN"),
+    "tensorrt": ("TensorrtExecutionProvider", "pip install onnxruntime-gpu in place of onnxruntime, and NVIDIA's TensorRT"),
+    "coreml": ("CoreMLExecutionProvider", "pip install onnxruntime on macOS"),
+    "directml": ("DmlExecutionProvider", "pip install onnxruntime-directml in place of onnxruntime, on Windows"),
+}
+_GPU = ("cuda", "coreml", "directml")
 
-    def __init__(self, path: Path, threads: int) -> None:
+
+class ONNXEngine:
+    """An .onnx model."""
+
+    def __init__(self, path: Path, threads: int, device: str) -> None:
         self.name = f"ONNX Runtime {onnxruntime.__version__}"
+        self.runs_on = _provider(device)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Without VNNI, ONNX Runtime's fast int8 products overflow 16 bits: an ImageNet MobileNet lost 12 of 100 right answers. This forbids them.
         options.add_session_config_entry("session.x64quantprecision", "1")
+        if device != "cpu":
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")  # else what the device cannot do runs on the CPU, and nobody is told
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(str(path), options, providers=[self.runs_on])
+            if session.get_providers()[0] != self.runs_on:
+                raise EngineError(f"{path}: {self.name} fell back from {self.runs_on} to {session.get_providers()[0]}; expected {device} alone")
+        except EngineError:
+            raise
         except Exception as error:  # its errors share no other parent
+            if device != "cpu":
+                reason = str(error).strip().splitlines()[0]
+                raise EngineError(f"{path}: {self.name} cannot run all of this model on {device} ({reason}); use --device cpu") from error
             raise EngineError(f"{path}: {self.name} cannot open this model ({str(error).strip().splitlines()[0]}); copy or export it anew") from error
         inputs, outputs = session.get_inputs(), session.get_outputs()
         kinds = [value.type for value in (*inputs, *outputs)]
@@ -37,8 +59,11 @@ class ONNXEngine:
         self._session = session
         self._input_name = inputs[0].name
 
-    def run(self, tensor: Tensor) -> Tensor:
-        scores: Tensor = self._session.run(None, {self._input_name: tensor[np.newaxis]})[0].reshape(-1)
+    def run(self, tensors: Tensor) -> Tensor:
+        try:
+            scores: Tensor = self._session.run(None, {self._input_name: tensors})[0].reshape(len(tensors), -1)
+        except InvalidArgument as error:
+            raise EngineError(f"the model does not take {' x '.join(map(str, tensors.shape))} ({str(error).strip().splitlines()[0]})") from error
         return scores
 
     def close(self) -> None:
@@ -51,5 +76,16 @@ def _shape(dimensions: list[int | str | None]) -> tuple[int, ...]:
     return (dimensions[0] if isinstance(dimensions[0], int) else 1, *named) if dimensions else (0,)
 
 
-def open_model(path: Path, threads: int) -> ONNXEngine:
-    return ONNXEngine(path, threads)
+def _provider(device: str) -> str:
+    """Raises EngineError."""
+    available = onnxruntime.get_available_providers()
+    wanted = _GPU if device == "gpu" else (device,)
+    for name in wanted:
+        if _PROVIDERS[name][0] in available:
+            return _PROVIDERS[name][0]
+    install = "; or ".join(dict.fromkeys(_PROVIDERS[name][1] for name in wanted))
+    raise EngineError(f"device '{device}' is not in this ONNX Runtime, which has {', '.join(available)}; {install}")
+
+
+def open_model(path: Path, threads: int, device: str = "cpu") -> ONNXEngine:
+    return ONNXEngine(path, threads, device)

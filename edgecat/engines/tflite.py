@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,46 @@ class TFLiteEngine:
         self.input, self.output = _spec(inputs[0]), _spec(outputs[0])
         self._interpreter = interpreter
         self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
+        self._shape = tuple(map(int, inputs[0]["shape"]))
 
-    def run(self, tensor: Tensor) -> Tensor:
-        if 0 in self.input.shape:  # from the second photo on the interpreter finds nothing to change
-            self._interpreter.resize_tensor_input(self._input_index, (1, *tensor.shape))
-            self._interpreter.allocate_tensors()
-        self._interpreter.set_tensor(self._input_index, tensor[np.newaxis])
+    def run(self, tensors: Tensor) -> Tensor:
+        if tensors.shape != self._shape:
+            self._resize(tensors.shape)
+        self._interpreter.set_tensor(self._input_index, tensors)
         self._interpreter.invoke()
-        scores: Tensor = self._interpreter.get_tensor(self._output_index).reshape(-1)  # of a copy
+        scores: Tensor = self._interpreter.get_tensor(self._output_index).reshape(len(tensors), -1)  # of a copy
         return scores
+
+    def _resize(self, shape: tuple[int, ...]) -> None:
+        self._shape = ()
+        try:
+            self._interpreter.resize_tensor_input(self._input_index, shape)
+            self._interpreter.allocate_tensors()
+            if self._interpreter.get_output_details()[0]["shape"][0] != shape[0]:
+                raise RuntimeError("its output is for one alone")
+        except (ValueError, RuntimeError) as error:
+            raise EngineError(f"the model does not take {' x '.join(map(str, shape))} ({str(error).strip().splitlines()[0]})") from error
+        self._shape = shape
+
+    @property
+    def runs_on(self) -> str:
+        """XNNPACK, and what it left to TFLite's own kernels: read off the operations that lead from the output back to the input."""
+        if not hasattr(self._interpreter, "_get_ops_details"):
+            return "not told"
+        makers = {
+            made: operation for operation in self._interpreter._get_ops_details() for made in operation["outputs"]
+        }  # delegates are last
+        left: Counter[str] = Counter()
+        needed, seen = [self._output_index], {self._input_index}
+        while needed:
+            tensor = needed.pop()
+            if tensor not in seen and tensor in makers:
+                left[makers[tensor]["op_name"]] += 1
+                needed += makers[tensor]["inputs"].tolist()
+            seen.add(tensor)
+        delegates = left.pop("DELEGATE", 0)
+        kernels = f"TFLite: {', '.join(f'{count} {name}' for name, count in left.most_common())}" if left else ""
+        return "; ".join(filter(None, ["XNNPACK" if delegates else "", kernels]))
 
     def close(self) -> None:
         self._interpreter = None

@@ -10,5 +10,5 @@ from tflite_runtime.interpreter import Interpreter
 from edgecat.engines.tflite import TFLiteEngine
 
 
-def open_model(path: Path, threads: int) -> TFLiteEngine:
+def open_model(path: Path, threads: int, device: str = "cpu") -> TFLiteEngine:
     return TFLiteEngine(Interpreter, f"tflite-runtime {tflite_runtime.__version__}", path, threads)
