@@ -7,7 +7,6 @@ are those of https://cloud.google.com/vision/quotas and https://cloud.google.com
 from __future__ import annotations
 
 import hashlib
-import io
 import ipaddress
 import itertools
 import json
@@ -36,19 +35,13 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from edgecat.cache import cache_folder
 from edgecat.classifier import UNSURE, Classification, Score
+from edgecat.cloud_request import DOLLARS_PER_UNIT, FREE_UNITS, MAX_BASE64, MAX_PHOTOS, SIDE, base64_bytes, light
 from edgecat.errors import CloudError, PhotoError
 from edgecat.model_file import ModelCard
-from edgecat.photo import EncodedPhoto, InputRecipe, Photo, decode, read_encoded
+from edgecat.photo import InputRecipe, Photo, read_encoded
 
 NAME = "Google Cloud Vision"
 ENDPOINT = "https://vision.googleapis.com"
-FREE_UNITS = 1000  # a month; one unit is one photo
-DOLLARS_PER_UNIT = 1.50 / 1000  # beyond these, up to five million a month
-
-MAX_PHOTOS = 16  # a request
-MAX_BASE64 = 9_500_000  # bytes a request; the service takes 10 MB of JSON in all
-HEAVY = 1_000_000  # bytes; a photo with more is sent scaled down, as labels need no more than 640 x 480 pixels
-SIDE = 640  # pixels; the shorter side of a photo scaled down
 MAX_RESULTS = 50  # labels a photo, all that the service has: of its usual 10 none may be the animal in a crowded photo
 MODEL = "builtin/stable"
 
@@ -183,6 +176,21 @@ class CloudVision:
             found = [found for found in pool.map(digest, photos) if found]
         return Estimate(len(found), sum(self._known(digest) is None for digest in set(found)))
 
+    def time_request(self, contents: Sequence[bytes]) -> float:
+        """Milliseconds from one request about photos as they are sent to its answer: asked anew, whatever is kept, and paid for. Raises CloudError."""
+        self._wait_for_quota(len(contents), threading.Event())
+        answers: dict[str, Labels | str] = {}
+        began = time.perf_counter()
+        try:
+            self._request({str(number): content for number, content in enumerate(contents)}, answers, keep=False)
+        except (google_errors.GoogleAPICallError, GoogleAuthError, requests.RequestException) as error:
+            raise self._explained(error) from None
+        taken = 1000 * (time.perf_counter() - began)
+        refused = next((said for said in answers.values() if isinstance(said, str)), None)
+        if refused is not None:
+            raise CloudError(f"{NAME} refuses the photo ({refused})")
+        return taken
+
     def interpret(self, labels: Labels) -> Classification:
         """The service's labels -> the best of those that mean cat, dog or neither; where none does, neither, with the best label's score."""
         best = dict.fromkeys(LABELS, 0.0)
@@ -249,7 +257,7 @@ class CloudVision:
             encoded = read_encoded(photo)
             digest = hashlib.sha256(encoded.content).hexdigest()
             known = self._known(digest)
-            return _Question(encoded.name, digest, known, _light(encoded) if known is None else b"")
+            return _Question(encoded.name, digest, known, light(encoded) if known is None else b"")
         except PhotoError as error:
             return error
 
@@ -269,8 +277,8 @@ class CloudVision:
                     raise self._explained(error) from None
             stop.wait(longer)
 
-    def _request(self, batch: Mapping[str, bytes], answers: dict[str, Labels | str]) -> None:
-        """Fill `answers`. Raises CloudError, and what Google's client raises, also where some photos met an error that passes."""
+    def _request(self, batch: Mapping[str, bytes], answers: dict[str, Labels | str], keep: bool = True) -> None:
+        """Fill `answers`, and the cache. Raises CloudError, and what Google's client raises, also where some photos met an error that passes."""
         feature = vision.Feature(type_=vision.Feature.Type.LABEL_DETECTION, max_results=MAX_RESULTS, model=MODEL)
         asked = [vision.AnnotateImageRequest(image=vision.Image(content=content), features=[feature]) for content in batch.values()]
         try:
@@ -287,7 +295,8 @@ class CloudVision:
             elif response.error.code:
                 answers[digest] = self._shown(response.error.message)
             else:
-                answers[digest] = self._keep(digest, [_as_record(label) for label in response.label_annotations])
+                labels = [_as_record(label) for label in response.label_annotations]
+                answers[digest] = self._keep(digest, labels) if keep else labels
         if passing is not None:
             raise passing
 
@@ -374,24 +383,12 @@ def _not_kept(folder: Path, error: OSError) -> CloudError:
     return CloudError(f"{folder}: answers that are paid for cannot be kept here ({error.strerror}); set XDG_CACHE_HOME to a folder that can be written")
 
 
-def _light(photo: EncodedPhoto) -> bytes:
-    """The photo as it is stored; a heavy one as a JPEG of moderate size. Raises PhotoError."""
-    if len(photo.content) <= HEAVY:
-        return photo.content
-    image = decode(photo, at_least=(SIDE, SIDE))
-    scale = min(1.0, SIDE / min(image.size), 10 * SIDE / max(image.size))
-    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), reducing_gap=3.0)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=90)
-    return file.getvalue()
-
-
 def _batches(contents: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
     """As many photos together as a request may hold."""
     batch: dict[str, bytes] = {}
     room = MAX_BASE64
     for digest, content in contents.items():
-        weight = 4 * (len(content) // 3 + 1) + 200  # in base64, with the JSON around it
+        weight = base64_bytes(content)
         if batch and (len(batch) == MAX_PHOTOS or weight > room):
             yield batch
             batch, room = {}, MAX_BASE64

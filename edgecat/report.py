@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import csv
 import html
-import io
 import json
 import math
 import platform
 import re
 import statistics
-import time
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,14 +17,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from edgecat import board
+from edgecat import plots as drawing
 from edgecat.classifier import Classifier
-from edgecat.engines import cores
+from edgecat.cloud_request import dollars_of_a_million
 from edgecat.errors import DataError, PhotoError
-from edgecat.gallery import data_uri, thumbnail
+from edgecat.gallery import thumbnail
 from edgecat.model_file import typed
+from edgecat.timing import STAGES, clocked, photo_steps
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 Record = Mapping[str, Any]  # of one system: what `edgecat evaluate --json` prints in one line
 
@@ -37,9 +37,6 @@ GALLERY = 36  # photos in all
 THUMBNAIL = 160  # pixels of the longer side
 BINS = 20  # of the confidence histograms
 _EXPECTED = "the output of: edgecat evaluate DATA --json"
-
-# Google Cloud Vision, label detection, in one month: https://cloud.google.com/vision/pricing
-FREE_PHOTOS, PRICE_OF_A_THOUSAND, MILLION = 1000, 1.50, 1_000_000  # photos, US dollars up to 5 million photos, photos
 
 # What the student report says of its own systems; on Kaggle's cats and dogs, 8,000 photos to train and 2,000 to test.
 _CLAIMED = (  # system, accuracy, of cats, of dogs, in words
@@ -189,18 +186,10 @@ def measure_latency(classifiers: Sequence[Classifier], photos: Sequence[Path], o
     taken: list[list[tuple[float, float]]] = [[] for _ in classifiers]
     for done, photo in enumerate([*chosen[:2], *chosen], -1):  # the first two warm up
         for classifier, times in zip(classifiers, taken, strict=True):
-            try:
-                begun = time.perf_counter()
-                classifier.classify(photo)
-                whole = time.perf_counter() - begun
-                tensor = classifier.tensor(classifier.pixels(photo))
-            except PhotoError:
-                continue
-            begun = time.perf_counter()
-            classifier.run(tensor)
-            engine = time.perf_counter() - begun
-            if done > 0:
-                times.append((whole * 1000, engine * 1000))
+            with suppress(PhotoError):
+                stages = clocked(*photo_steps(classifier, photo))()
+                if done > 0:
+                    times.append((sum(stages), stages[STAGES.index("invoke")]))
         if done > 0:
             on_step(done)
     if not all(taken):
@@ -212,21 +201,18 @@ def measure_latency(classifiers: Sequence[Classifier], photos: Sequence[Path], o
 def system(record: Record, latency: Record | None = None) -> dict[str, Any]:
     """A record with what the comparison adds; one without a file stands for the Cloud Vision API."""
     remote = record.get("file_bytes") is None
-    cost = (MILLION - FREE_PHOTOS) / 1000 * PRICE_OF_A_THOUSAND if remote else 0.0
+    cost = dollars_of_a_million() if remote else 0.0
     return {**record, "latency_ms": latency, "cost_of_a_million_usd": cost, "needs_network": remote}
 
 
 def made_by(command: Sequence[str]) -> dict[str, Any]:
     """Program, command, date, machine and versions."""
-    try:
-        names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("model name", "Model"))]
-    except OSError:
-        names = []
+    machine = board.describe()
     return {
         "program": f"edgecat report {version('edgecat')}",
         "command": typed(command),
         "date": datetime.now(timezone.utc).isoformat(timespec="minutes"),
-        "machine": {"processor": names[-1] if names else platform.processor() or platform.machine(), "cores": cores(), "system": platform.platform(terse=True)},
+        "machine": {key: machine[key] for key in ("board", "processor", "cores", "system") if key in machine},
         "versions": {"Python": platform.python_version(), **{name: version(name) for name in ("numpy", "pillow", "matplotlib", "jinja2")}},
     }
 
@@ -303,19 +289,8 @@ def sources(comparison: Comparison) -> dict[str, list[int]]:
 
 def plots(comparison: Comparison) -> Iterator[tuple[str, Plot]]:
     """Each plot with the title of its section."""
-    import matplotlib as mpl
-
     numbered = [(f"{number}. {record['model']}", record) for number, record in enumerate(comparison.systems, 1)]
-    settings = {
-        "font.size": 9,
-        "svg.fonttype": "none",
-        "svg.hashsalt": "edgecat",
-        "text.parse_math": False,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
-    with mpl.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has more letters than matplotlib's own font, and draws them
+    with drawing.style():
         yield "Accuracy against latency", _accuracy_against_latency(numbered)
         for title, draw in (("Confidence", _confidence), ("Confusion", _confusion)):
             yield from ((title, draw(*system)) for system in numbered if len(system[1]["classes"]) <= MANY_CLASSES)
@@ -323,38 +298,22 @@ def plots(comparison: Comparison) -> Iterator[tuple[str, Plot]]:
 
 
 def _accuracy_against_latency(systems: Sequence[tuple[str, Record]]) -> Plot:
-    figure, axes = _figure(5, 3.6)
-    said, timed = [], [record["latency_ms"]["photo"] for _, record in systems if record["latency_ms"]]
-    for number, (name, record) in enumerate(systems):
-        low, high = (100 * bound for bound in record["accuracy_interval"])
-        accuracy, colour = 100 * record["accuracy"], f"C{number % 10}"
-        text = {"text": name.partition(".")[0], "textcoords": "offset points", "color": colour, "weight": "bold"}
-        if record["latency_ms"]:
-            latency = record["latency_ms"]["photo"]
-            axes.errorbar(latency, accuracy, [[accuracy - low], [high - accuracy]], color=colour, capsize=3, linewidth=1)
-            axes.scatter(latency, accuracy, 12 * record["file_bytes"] / 1e6 + 12, color=colour, alpha=0.6)
-            axes.annotate(xy=(latency, accuracy), xytext=((7, -13)[number % 2], (6, -13)[number // 2 % 2]), **text)
-            said.append(f"{name}: {accuracy:.2f} % in {latency:.2f} ms, {record['file_bytes'] / 1e6:.2f} MB")
-        else:
-            axes.axhline(accuracy, color=colour, linestyle="--", linewidth=1)
-            axes.annotate(xy=(0, accuracy), xycoords=("axes fraction", "data"), xytext=(3, 3), **text)
-            said.append(f"{name}: {accuracy:.2f} %, not timed here")
-    if len(timed) > 1 and max(timed) > 8 * min(timed):
-        axes.set_xscale("log", subs=[])  # no small ticks
-        axes.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
-        axes.xaxis.set_major_formatter("{x:g}")  # its own is mathematics, which is not parsed here
-        axes.margins(x=0.1)
-    else:
-        axes.set_xlim(0, 1.15 * max(timed, default=1))
-    axes.set(xlabel="milliseconds from photo to answer, one thread", ylabel="accuracy, %")
-    axes.grid(alpha=0.3)
+    points, said = [], []
+    for name, record in systems:
+        low, high = record["accuracy_interval"]
+        latency = record["latency_ms"]["photo"] if record["latency_ms"] else None
+        size = (record["file_bytes"] or 0) / 1e6
+        points.append(drawing.Point(name.partition(".")[0], 100 * record["accuracy"], latency, size, (100 * low, 100 * high)))
+        said.append(f"{name}: {100 * record['accuracy']:.2f} %" + (f" in {latency:.2f} ms, {size:.2f} MB" if latency else ", not timed here"))
+    figure, axes = drawing.figure_of(5, 3.6)
+    drawing.draw_accuracy_against_latency(axes, points, "milliseconds from photo to answer, one thread")
     title = f"{', '.join(name for name, _ in systems)}; the area is the model's size, the bar the 95 % interval, a dashed line a system not timed here"
-    return Plot(title, _svg(figure), "; ".join(said), " · ".join(dict.fromkeys(source(record) for _, record in systems)))
+    return Plot(title, drawing.as_svg(figure), "; ".join(said), " · ".join(dict.fromkeys(source(record) for _, record in systems)))
 
 
 def _confidence(name: str, record: Record) -> Plot:
     classes = record["classes"]
-    figure, *rows = _figure(4, 0.7 + 0.9 * len(classes), len(classes))
+    figure, *rows = drawing.figure_of(4, 0.7 + 0.9 * len(classes), len(classes))
     for place, ((label, of_class), axes) in enumerate(zip(classes.items(), rows, strict=True)):
         axes.bar([(bin + 0.5) / BINS for bin in range(BINS)], of_class["confidence_histogram"], 0.9 / BINS, color=f"C{place}")
         axes.axvline(of_class["mean_confidence"], color="0.5", linestyle="--", linewidth=1)
@@ -362,14 +321,14 @@ def _confidence(name: str, record: Record) -> Plot:
         axes.yaxis.get_major_locator().set_params(integer=True, nbins=3)
     rows[-1].set_xlabel("score of the answer; dashed: the mean")
     alt = "; ".join(f"{label}: mean score {of_class['mean_confidence']:.1%} over {of_class['photos']:,} photos" for label, of_class in classes.items())
-    return Plot(name, _svg(figure), alt, source(record))
+    return Plot(name, drawing.as_svg(figure), alt, source(record))
 
 
 def _confusion(name: str, record: Record) -> Plot:
     classes = record["classes"]
     answers = sorted({*classes, *(answer for of_class in classes.values() for answer in of_class["answers"])})[: 2 * MANY_CLASSES]
     counts = [[of_class["answers"].get(answer, 0) for answer in answers] for of_class in classes.values()]
-    figure, axes = _figure(1.2 + 0.75 * len(answers), 1 + 0.55 * len(classes))
+    figure, axes = drawing.figure_of(1.2 + 0.75 * len(answers), 1 + 0.55 * len(classes))
     axes.imshow([[count / max(1, sum(row)) for count in row] for row in counts], cmap="Blues", vmin=0, vmax=1.4, aspect="auto")  # 1.4: dark text stays legible
     for y, row in enumerate(counts):
         for x, count in enumerate(row):
@@ -380,44 +339,13 @@ def _confusion(name: str, record: Record) -> Plot:
     alt = "; ".join(
         f"{label}: " + ", ".join(f"{count:,} {answer}" for answer, count in zip(answers, row, strict=True)) for label, row in zip(classes, counts, strict=True)
     )
-    return Plot(name, _svg(figure), alt, source(record))
+    return Plot(name, drawing.as_svg(figure), alt, source(record))
 
 
 def _curves(history: History) -> Plot:
     best = max(row["accuracy"] for row in history.rows)
     text = f"{len(history.rows)} epochs; best mean accuracy on the validation part {best:.2%}"
-    return Plot(history.name, _svg(draw_history(history.rows, 1)), text, history.source)
-
-
-def draw_history(rows: Sequence[Mapping[str, float]], columns: int) -> Figure:
-    """Losses, and the accuracy of each class, over the epochs of a training run, one above the other or in two `columns`."""
-    figure, losses, accuracies = _figure(4 * columns, 4.4 / columns**0.5, 2 // columns, columns)
-    epochs = [row["epoch"] for row in rows]
-    for key in rows[0]:
-        axes = losses if key.endswith("_loss") else accuracies if key.startswith("accuracy") else None
-        if axes is not None:
-            label = key.removesuffix("_loss").removeprefix("accuracy_").replace("accuracy", "mean of classes")
-            axes.plot(epochs, [row[key] for row in rows], marker=".", label=label)
-    for axes, title in ((losses, "loss"), (accuracies, "accuracy, validation part")):
-        axes.set(ylabel=title, xlabel="epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-    return figure  # type: ignore[no-any-return]
-
-
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, ...]:
-    """A figure of so many inches and its axes."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, *(figure.add_subplot(rows, columns, place + 1) for place in range(rows * columns))
-
-
-def _svg(figure: Figure) -> str:
-    content = io.BytesIO()
-    figure.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return data_uri("image/svg+xml", content.getvalue())
+    return Plot(history.name, drawing.as_svg(drawing.draw_history(history.rows, 1)), text, history.source)
 
 
 # The mistakes

@@ -28,7 +28,8 @@ from edgecat import CloudError, PhotoError
 if importlib.util.find_spec("google.cloud") is None:
     pytest.skip("needs edgecat[cloud]", allow_module_level=True)
 
-from edgecat.cloud_vision import FREE_UNITS, HEAVY, CloudVision, Patience
+from edgecat.cloud_request import FREE_UNITS, HEAVY
+from edgecat.cloud_vision import CloudVision, Patience
 
 QUICK = Patience(first_pause=0.01, longest_pause=0.05, total=30, request=60)
 

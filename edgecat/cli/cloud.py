@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgecat.cli.output import complain
+from edgecat.cloud_request import FREE_UNITS
 from edgecat.errors import CloudError
 from edgecat.photo import Photo
 
@@ -22,7 +23,7 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Pay for Cloud Visi
 def open_cloud_vision(photos: Sequence[Photo], yes: bool, threshold: float = 0.0) -> CloudVision:
     """The connection, once it is clear that the user pays for asking about `photos`. Raises CloudError."""
     try:
-        from edgecat.cloud_vision import FREE_UNITS, NAME, CloudVision
+        from edgecat.cloud_vision import NAME, CloudVision
     except ModuleNotFoundError as error:
         raise CloudError(f"--cloud-vision needs '{error.name}'; install it with: pip install 'edgecat[cloud]'") from None
     cloud = CloudVision(threshold=threshold)

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ import typer
 from edgecat.classifier import DEFAULT_MODEL, Classifier
 from edgecat.cli.cloud import CloudVisionOption, YesOption, open_cloud_vision
 from edgecat.cli.describing import describing
-from edgecat.cli.output import ProgressLine, complain, quiet_libraries
+from edgecat.cli.output import ProgressLine, complain, quiet_libraries, table
 from edgecat.description import Description
 from edgecat.errors import EdgecatError
 from edgecat.model_file import base_names, typed
@@ -133,11 +132,11 @@ def _block(result: Evaluation) -> Iterator[str]:
     for label in result.labels() if few else ():
         counts = [str(result.classes[label].answers[answer]) for answer in answers]
         rows.append([*_accuracy(result, label), f"{result.mean_confidence(label):.1%}", *counts])
-    yield from _table([*rows, _accuracy(result)])
+    yield from table([*rows, _accuracy(result)])
     yield ", ".join(f"{name} {share}" for name, share in _shares(result).items() if share)
     ways = result.ways()
     if ways and few:
-        yield from _table([["group by", *result.labels()], *([way, *(f"{share:.2%}" for share in shares.values())] for way, shares in ways.items())])
+        yield from table([["group by", *result.labels()], *([way, *(f"{share:.2%}" for share in shares.values())] for way, shares in ways.items())])
     worst = result.worst()[:SHOWN_MISTAKES]
     if worst:
         yield f"{result.mistakes} answered wrongly{', the surest' if result.mistakes > len(worst) else ''}:"
@@ -155,7 +154,7 @@ def _comparison(results: Sequence[Evaluation]) -> Iterator[str]:
         size = "" if result.file_bytes is None else _megabytes(result)
         rows.append([result.model, *_accuracy(result)[1:], *of_classes, *_shares(result).values(), size, f"{result.seconds:.1f}"])
     used = [any(column[1:]) for column in zip(*rows, strict=True)]
-    yield from _table([[cell or "-" for cell, shows in zip(row, used, strict=True) if shows] for row in rows])
+    yield from table([[cell or "-" for cell, shows in zip(row, used, strict=True) if shows] for row in rows])
 
 
 def _shares(result: Evaluation) -> dict[str, str]:
@@ -175,10 +174,3 @@ def _accuracy(result: Evaluation, label: str | None = None) -> list[str]:
 
 def _megabytes(result: Evaluation) -> str:
     return f"{(result.file_bytes or 0) / 1e6:.2f} MB"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as they must be, names to the left and figures to the right; rows may end early."""
-    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
-    for name, *figures in rows:
-        yield "  ".join([f"{name:<{widths[0]}}", *(f"{figure:>{width}}" for figure, width in zip(figures, widths[1:], strict=False))]).rstrip()

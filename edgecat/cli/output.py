@@ -6,8 +6,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 
 from edgecat.errors import EdgecatError
 
@@ -77,3 +78,10 @@ class ProgressLine:
         if self.drawn and when:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
             self.drawn = False
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Columns as wide as they must be, names to the left and figures to the right; rows may end early."""
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    for name, *figures in rows:
+        yield "  ".join([f"{name:<{widths[0]}}", *(f"{figure:>{width}}" for figure, width in zip(figures, widths[1:], strict=False))]).rstrip()

@@ -54,9 +54,7 @@ class TFLiteEngine:
         """XNNPACK, and what it left to TFLite's own kernels: read off the operations that lead from the output back to the input."""
         if not hasattr(self._interpreter, "_get_ops_details"):
             return "not told"
-        makers = {
-            made: operation for operation in self._interpreter._get_ops_details() for made in operation["outputs"]
-        }  # delegates are last
+        makers = {made: operation for operation in self._interpreter._get_ops_details() for made in operation["outputs"]}  # delegates are last
         left: Counter[str] = Counter()
         needed, seen = [self._output_index], {self._input_index}
         while needed:

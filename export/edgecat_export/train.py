@@ -25,7 +25,7 @@ from edgecat.errors import DataError, ExportError, ModelError
 from edgecat.evaluation import LabelledPhoto, evaluate
 from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe
-from edgecat.report import draw_history
+from edgecat.plots import draw_history
 from edgecat_export import checkpoint
 from edgecat_export.architectures import build_classifier, find_architecture, freeze_all_but
 from edgecat_export.calibrate import observe, statistics
