@@ -18,9 +18,10 @@ def main() -> None:
     clock = {"started": time.monotonic_ns()}
     from importlib import import_module
 
-    from edgecat import Classifier, EdgecatError
     from edgecat.board import memory_mb
+    from edgecat.classifier import Classifier
     from edgecat.engines import ENGINES
+    from edgecat.errors import EdgecatError
 
     wanted = json.loads(sys.argv[1])
     if "description" in wanted:

@@ -18,21 +18,23 @@ RUNTIME = sorted((ROOT / "edgecat").rglob("*.py"))
 HOST = sorted((ROOT / "export" / "edgecat_export").rglob("*.py"))
 # A module may import those to its left, never one to its right.
 LAYERS = [
-    ["errors", "cache"],
+    ["errors", "cache", "published"],
     ["photo", "labels"],
-    ["model_file", "engines"],
-    ["description"],
+    ["model_file", "engines", "cloud_request"],
+    ["description", "board", "peak"],
     ["foreign"],
     ["classifier"],
-    ["evaluation", "inspection", "timing", "cloud_vision"],
-    ["gallery"],
+    ["evaluation", "inspection", "first_answer", "cloud_vision"],
+    ["timing", "gallery"],
+    ["plots"],
     ["report"],
     ["cli"],
 ]
 ENGINE_LIBRARIES = {"ai_edge_litert": "litert.py", "tflite_runtime": "tflite_runtime.py", "tensorflow": "tensorflow_lite.py", "onnxruntime": "onnx_runtime.py"}
 WHEN_NEEDED = {
     "inspection.py": {"ai_edge_litert", "onnx", "google"},  # to look into a file of that format
-    "report.py": {"matplotlib"},
+    "peak.py": {"ai_edge_litert", "flatbuffers"},  # to write the model that it measures with
+    "plots.py": {"matplotlib"},
 }
 FOR_THE_HOST = {"keras", "tensorflow", "onnx", "tf2onnx", "h5py", "matplotlib", "ai_edge_quantizer", "flatbuffers"}
 

@@ -115,7 +115,8 @@ def bench(
     if plot is not None and records:
         _write(plot, _drawn(records, plot.suffix[1:]))
     if interrupted:
-        raise KeyboardInterrupt
+        complain("interrupted: the figures are of what was measured until then" if records else "interrupted before anything was measured")
+        raise typer.Exit(130)
     if failed:
         raise typer.Exit(1)
 
@@ -203,6 +204,8 @@ def _print(records: Sequence[Record], as_json: bool) -> None:
     if as_json:
         for record in records:
             print(json.dumps(record, ensure_ascii=False), flush=True)
+        return
+    if not records:
         return
     here = [record for record in records if record["device"] != "cloud"]
     blocks = [_latencies(records), *([_stages(here)] if any("stages" in record for record in here) else [])]
