@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from floor import CHELSEA, open_bare_loop
+from floor import CHELSEA, TEST_SET, open_bare_loop
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from edgecat import Classifier
@@ -15,7 +16,6 @@ from edgecat.evaluation import LabelledPhoto, evaluate, find_labelled_photos
 
 PHOTOS = 2000
 ROUNDS = 4  # by turns, so that what disturbs one disturbs the other
-TEST_SET = Path(__file__).parent.parent.parent / "shared" / "data" / "test_set"
 TASKS = Path("/proc/self/task")
 
 
@@ -25,13 +25,15 @@ def seconds_asked() -> float:
 
 
 @pytest.mark.skipif(not TASKS.is_dir(), reason="needs the Linux scheduler's statistics")
-def test_evaluate_takes_at_most_1_3_of_decoding_and_inference_on_all_cores(benchmark: BenchmarkFixture) -> None:
+def test_evaluate_takes_at_most_1_3_of_decoding_and_inference_on_all_cores(benchmark: BenchmarkFixture, record: Callable[..., None]) -> None:
     """Told from processor time and from how many cores the threads asked for, so that it holds on a machine that others use too.
 
     Threads that wait for each other ask for none: work that Python's lock serialises would show as one core.
     """
     photos = list(find_labelled_photos([str(TEST_SET)])) if TEST_SET.is_dir() else [LabelledPhoto(CHELSEA, "cat")] * PHOTOS
     assert len(photos) == PHOTOS
+    if benchmark.disabled:
+        photos = photos[:: PHOTOS // 40]
     bare_loop = open_bare_loop()
     floor = processor = wall = asked = 0.0
 
@@ -60,7 +62,6 @@ def test_evaluate_takes_at_most_1_3_of_decoding_and_inference_on_all_cores(bench
     at_once = asked / wall
     ratio = (processor / at_once) / (floor / cores())
     figures = {"floor_s": floor, "processor_s": processor, "wall_s": wall, "cores": cores(), "cores_asked_for": at_once, "cores_got": processor / wall}
-    benchmark.extra_info |= {**figures, "ratio": ratio}
-    print("", *(f"{name} {value:.2f}" for name, value in figures.items()), f"ratio {ratio:.3f}", sep="\n")
-    assert processor / floor <= 1.3
-    assert ratio <= 1.3
+    if not benchmark.disabled:
+        assert processor / floor <= 1.3
+        record("evaluate 2,000 photos / bare decode and inference / cores", ratio, 1.3, **figures)

@@ -1,0 +1,78 @@
+"""The whole way of a photo against bare loops and against peers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from floor import CHELSEA, Loop, open_bare_engine
+from PIL import Image
+
+from edgecat.classifier import DEFAULT_MODEL, Classifier
+
+Paired = Callable[..., Any]
+
+
+@pytest.mark.parametrize(("photo", "budget"), [("large", 1.10), ("small", None)])
+def test_a_photo_against_the_bare_loop(
+    pair: Paired, record: Paired, classifier: Classifier, bare_loop: Loop, large_photo: Path, photo: str, budget: Any
+) -> None:
+    path = {"large": large_photo, "small": CHELSEA}[photo]
+    assert classifier.card.labels[bare_loop(path).argmax()] == classifier.classify(path).label
+    found = pair(lambda: classifier.classify(path), lambda: bare_loop(path))
+    if found:
+        record(f"{'12-megapixel' if photo == 'large' else '451 x 300'} JPEG / bare loop", found.ratio(), budget)
+
+
+def test_a_ready_array_against_the_bare_engine(pair: Paired, record: Paired, classifier: Classifier) -> None:
+    pixels = classifier.pixels(CHELSEA)
+    run, _ = open_bare_engine()
+    assert classifier.classify(pixels).label == classifier.card.labels[run(pixels[np.newaxis]).argmax()] == "cat"
+    found = pair(lambda: classifier.classify(pixels), lambda: run(pixels[np.newaxis]))
+    if found:  # the least of many runs: an engine's own times differ by more than is asked
+        record("ready array - bare engine, ms", found.ours["min_ms"] - found.bare["min_ms"], 0.1)
+
+
+@pytest.mark.parametrize(("photo", "budget"), [("large", 0.2), ("small", None)])
+def test_a_photo_against_mediapipe(pair: Paired, record: Paired, classifier: Classifier, large_photo: Path, photo: str, budget: Any) -> None:
+    mediapipe = pytest.importorskip("mediapipe", reason="needs mediapipe")
+    vision = mediapipe.tasks.vision
+    options = vision.ImageClassifierOptions(mediapipe.tasks.BaseOptions(model_asset_path=str(DEFAULT_MODEL)))
+    path = {"large": large_photo, "small": CHELSEA}[photo]
+    with vision.ImageClassifier.create_from_options(options) as theirs:
+
+        def classify() -> str:
+            result = theirs.classify(mediapipe.Image.create_from_file(str(path)))
+            return str(result.classifications[0].categories[0].category_name)
+
+        assert classify() == classifier.classify(path).label
+        found = pair(lambda: classifier.classify(path), classify)
+    if found:
+        record(f"{'12-megapixel' if photo == 'large' else '451 x 300'} JPEG / MediaPipe", found.ratio(), budget)
+
+
+def test_a_photo_against_ultralytics(pair: Paired, record: Paired, exported: Path, large_photo: Path) -> None:
+    ultralytics = pytest.importorskip("ultralytics", reason="needs ultralytics, which needs PyTorch")
+    model = exported / "mobilenet-int8.onnx"
+    theirs = ultralytics.YOLO(str(model), task="classify")
+    with Classifier(model, threads=1) as ours:
+        assert ours.classify(large_photo).label in ours.card.labels
+        found = pair(lambda: ours.classify(large_photo), lambda: theirs.predict(str(large_photo), verbose=False))
+    if found:
+        record("12-megapixel JPEG, mobilenet int8 .onnx / Ultralytics", found.ratio())
+
+
+def test_an_array_is_not_copied_more_than_once(pair: Paired, record: Paired, classifier: Classifier) -> None:
+    frame = np.asarray(Image.open(CHELSEA))  # as a camera hands it over
+    run, size = open_bare_engine()
+
+    def bare() -> np.ndarray:
+        return run(np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))[np.newaxis])
+
+    assert classifier.classify(frame).label == classifier.card.labels[bare().argmax()]
+    found = pair(lambda: classifier.classify(frame), bare)
+    if found:
+        record("451 x 300 array / bare loop", found.ratio())
