@@ -82,10 +82,9 @@ class Network:
         if here_per_s:
             found["million_photos"] |= {"here_usd": 0.0, "here_hours": round(MILLION / here_per_s / 3600, 1)}
         if here_ms:
-            spare = here_ms - self.rtt_ms
             found |= {
                 **{"here_ms": round(here_ms, 3), "here_is_faster": here_ms < least},
-                "cloud_can_win_above_mbit_per_s": round(sent * 8 / 1000 / spare, 1) if spare > 0 else None,  # None: on no uplink with this round trip
-                "cloud_can_win_below_rtt_ms": round(max(0.0, here_ms - upload), 2),  # on this uplink; 0: with no round trip
+                "here_wins_from_rtt_ms": round(here_ms, 2),  # however fast the uplink
+                "here_wins_below_mbit_per_s": round(sent * 8 / 1000 / here_ms, 1),  # however short the round trip
             }
         return found

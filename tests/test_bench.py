@@ -123,14 +123,13 @@ def test_the_cloud_over_a_network_is_computed(measured: tuple[list[dict[str, Any
     assert (found["computed"], found["upload_bytes"]) == (True, sent)
     assert found["least_ms"] == pytest.approx(60 + sent * 8 / 10e6 * 1000, abs=0.01)
     assert found["here_is_faster"]
-    assert found["cloud_can_win_above_mbit_per_s"] is None
+    assert found["here_wins_from_rtt_ms"] == pytest.approx(found["here_ms"], abs=0.01)
     million = found["million_photos"]
     assert million["cloud_usd"] == 1498.5 == dollars_of_a_million()
     assert million["cloud_hours"] == pytest.approx(max(sent * 8 * 1e6 / 10e6, 1e6 / 30) / 3600, abs=0.1)
     fast = Network.parse("rtt=2ms,up=1Gbit").computed([read_encoded(CHELSEA)], here_ms=100, here_per_s=10)
     assert not fast["here_is_faster"]
-    assert fast["cloud_can_win_above_mbit_per_s"] == pytest.approx(sent * 8 / 98 / 1000, abs=0.1)
-    assert fast["cloud_can_win_below_rtt_ms"] == pytest.approx(100 - sent * 8 / 1e6, abs=0.01)
+    assert (fast["here_wins_from_rtt_ms"], fast["here_wins_below_mbit_per_s"]) == (100, pytest.approx(sent * 8 / 100e3, abs=0.1))
     assert fast["million_photos"]["here_hours"] == pytest.approx(1e5 / 3600, abs=0.1)
     assert fast["million_photos"]["cloud_hours"] == pytest.approx(1e6 / 1800 / 60, abs=0.1)  # the quota
 

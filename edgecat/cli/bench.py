@@ -41,7 +41,8 @@ def bench(
     photo: Annotated[Path | None, typer.Option(help="A photo; else one of 12 megapixels that edgecat makes.", show_default=False)] = None,
     device: Annotated[str, typer.Option(help=f"What computes: {', '.join(DEVICES)}. Fails where anything else would.")] = "cpu",
     threads: Annotated[
-        str | None, typer.Option(metavar="N,N…", help="Threads of the engine; several to compare them. [default: 1 and one a core]", show_default=False)
+        str | None,
+        typer.Option(metavar="N,N…", help="Threads of the engine; several to compare them. \\[default: 1, and one a core, at most 4]", show_default=False),
     ] = None,
     batch: Annotated[str, typer.Option(metavar="N,N…", help="Photos that the engine is given at once; several to compare them.")] = "1",
     engine: Annotated[
@@ -187,8 +188,10 @@ def _ask_cloud(cloud: Any, photo: EncodedPhoto, progress: ProgressLine) -> Recor
 
 def _add_what_is_known(record: Record, as_board: str | None, over: Network | None, photo: EncodedPhoto) -> None:
     """Beside what was measured, what others published, and what a network makes of the cloud."""
-    from edgecat.published import nearest
+    from edgecat.published import BOARDS, nearest
 
+    if as_board is not None and record["device"] != "cloud" and cores() < BOARDS[as_board].cores:
+        record["warnings"].append(f"{BOARDS[as_board].name} has {BOARDS[as_board].cores} cores, and this machine gives {cores()}")
     if as_board is not None and record.get("macs"):
         figure = nearest(as_board, record["architecture"], record["precision"] == "int8", record["macs"])
         record["published"] = {"as": as_board, "nearest": figure._asdict() if figure else None}
@@ -277,12 +280,12 @@ def _published(records: Sequence[Record]) -> list[list[str]]:
 
 
 def _networks(records: Sequence[Record]) -> list[list[str]]:
-    rows = [["COMPUTED: Cloud Vision at least", "threads", "batch", "upload", "a photo", "here", "a million photos", "here", "the cloud can win"]]
+    rows = [["COMPUTED: Cloud Vision at least", "threads", "batch", "upload", "a photo", "here", "a million photos", "here", "here wins on any network with"]]
     for record in records:
         found = record.get("network")
         if found:
-            million, above, below = found["million_photos"], found["cloud_can_win_above_mbit_per_s"], found["cloud_can_win_below_rtt_ms"]
-            wins = f"from {above:,.1f} Mbit/s up" if above else f"below {below:.1f} ms of round trip" if below else "on no such uplink"
+            million = found["million_photos"]
+            wins = f"a round trip from {found['here_wins_from_rtt_ms']:.1f} ms, or an uplink below {found['here_wins_below_mbit_per_s']:.1f} Mbit/s"
             cells = [f"{found['upload_bytes'] / 1e3:.0f} kB", f"{found['least_ms']:.1f} ms", f"{found['here_ms']:.1f} ms"]
             here = f"$0, {million['here_hours']:.1f} h" if "here_hours" in million else "$0"
             rows.append([*_name(record), *cells, f"${million['cloud_usd']:,.2f}, {million['cloud_hours']:.1f} h", here, wins])

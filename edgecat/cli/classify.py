@@ -46,6 +46,7 @@ def classify(
     engine: Annotated[
         str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.", show_default=False)
     ] = None,
+    device: Annotated[str, typer.Option(help="What computes: cpu, gpu, cuda, tensorrt, coreml or directml. Fails where anything else would.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine; else one a core, at most 4.", show_default=False)] = None,
     cloud_vision: CloudVisionOption = False,
     yes: YesOption = False,
@@ -64,7 +65,7 @@ def classify(
     """
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv, not both")
-    if cloud_vision and (model or engine or threads or description):
+    if cloud_vision and (model or engine or threads or description or device != "cpu"):
         raise typer.BadParameter("--cloud-vision takes no model, and no option of one")
     failures = 0
 
@@ -83,7 +84,7 @@ def classify(
             classifier = open_cloud_vision(given, yes, threshold)
         else:
             with quiet_libraries():
-                classifier = Classifier(model, engine=engine, threads=threads, threshold=threshold, description=description)
+                classifier = Classifier(model, engine=engine, device=device, threads=threads, threshold=threshold, description=description)
         with classifier:
             if top is None and len(classifier.card.labels) > MANY_LABELS:
                 top = MANY_LABELS

@@ -60,11 +60,11 @@ def export(
     std: Std = None,
     max_drop: Annotated[
         float | None,
-        typer.Option(min=0, help="Points of accuracy that may be lost on --data. [default: 0.05, 0.1 and 0.5 for fp32, fp16 and int8]", show_default=False),
+        typer.Option(min=0, help="Points of accuracy that may be lost on --data. \\[default: 0.05, 0.1 and 0.5 for fp32, fp16 and int8]", show_default=False),
     ] = None,
     min_agreement: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Share of best labels that must be the same. [default: 0.98 for int8 on --data; see the README]", show_default=False),
+        typer.Option(min=0, max=1, help="Share of best labels that must be the same. \\[default: 0.98 for int8 on --data; see the README]", show_default=False),
     ] = None,
     io: Annotated[str, typer.Option(help="What int8 TFLite files read and give: uint8 (MediaPipe and others want it) or int8.")] = "uint8",
     mixed: Annotated[

@@ -26,12 +26,12 @@ def train(
         str | None,
         typer.Option(
             help="Where to start: imagenet (downloaded), none, a FILE of ImageNet weights, or a checkpoint (.keras) of an earlier run. "
-            "[default: imagenet; none for homemade]",
+            "\\[default: imagenet; none for homemade]",
             show_default=False,
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help=f"Passes over all photos. [default: {EPOCHS}; {HEAD_EPOCHS} with --fine-tune 0]", show_default=False)
+        int | None, typer.Option(min=1, help=f"Passes over all photos. \\[default: {EPOCHS}; {HEAD_EPOCHS} with --fine-tune 0]", show_default=False)
     ] = None,
     size: Annotated[int | None, typer.Option(min=32, max=1024, help="Width and height of the model's input in pixels; else the architecture's own.")] = None,
     alpha: Annotated[
@@ -42,7 +42,7 @@ def train(
         float | None,
         typer.Option(
             min=0,
-            help=f"Highest learning rate; it falls along a cosine. [default: {LEARNING_RATE:g}; {HEAD_LEARNING_RATE:g} with --fine-tune 0]",
+            help=f"Highest learning rate; it falls along a cosine. \\[default: {LEARNING_RATE:g}; {HEAD_LEARNING_RATE:g} with --fine-tune 0]",
             show_default=False,
         ),
     ] = None,
@@ -62,7 +62,7 @@ def train(
     validation: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share of each class held back to choose the best epoch.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Decides the split, the order and every augmentation.")] = 1,
     exclude: Annotated[list[str] | None, typer.Option(help="A file name to leave out; may be given several times.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder. [default: runs/ARCHITECTURE]", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder. \\[default: runs/ARCHITECTURE]", show_default=False)] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the interrupted run in this folder; nothing else need be given.", show_default=False)] = None,
 ) -> None:
     """Train a classifier on folders of photos; writes a run folder with the best checkpoint.
