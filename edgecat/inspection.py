@@ -41,6 +41,7 @@ class Network:
     operations: Mapping[str, int]  # name -> how many, the most frequent first
     weights_bytes: int
     macs: int | None  # multiply-accumulates of convolutions and matrix products for one photo; None where a shape is free
+    signature: str = ""  # that a .tflite is run by; empty where it has none
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def _read_tflite(path: Path) -> Network:
     metadata = {model.Metadata(i).Buffer() for i in range(model.MetadataLength())}
     weights = sum(max(buffer.DataLength(), buffer.Size()) for i, buffer in enumerate(buffers) if i not in metadata)
     inputs, outputs = (tuple(info(i) for i in ends) for ends in (graph.InputsAsNumpy(), graph.OutputsAsNumpy()))
-    return Network(inputs, outputs, dict(operations.most_common()), weights, macs)
+    signature = model.SignatureDefs(0).SignatureKey().decode() if model.SignatureDefsLength() else ""
+    return Network(inputs, outputs, dict(operations.most_common()), weights, macs, signature)
 
 
 # (shapes of the inputs, shape of the output) -> multiply-accumulates. Channels are last, weights (outputs, height, width, inputs).

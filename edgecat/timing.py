@@ -65,6 +65,8 @@ class Series:
     times: list[Sequence[float]] = field(default_factory=list)
     warm_up: list[float] = field(default_factory=list)  # milliseconds
     spent: float = 0.0  # seconds, measured
+    processor: float = 0.0  # seconds of all threads, while it ran
+    wall: float = 0.0  # seconds, the same by the clock
     stable: bool = False
 
     def warm(self, seconds: float) -> None:
@@ -78,12 +80,14 @@ class Series:
     def slice(self) -> None:
         """Some runs in a row, after one that does not count and brings back to the caches what others pushed out."""
         self.work()
-        slice_ms = 0.0
+        processor, wall, slice_ms = time.process_time(), time.perf_counter(), 0.0
         while slice_ms < SLICE_MS:
             taken = self.work()
             self.times.append(taken)
             slice_ms += sum(taken)
         self.spent += slice_ms / 1000
+        self.processor += time.process_time() - processor
+        self.wall += time.perf_counter() - wall
 
     def done(self, seconds: float) -> bool:
         return self.spent >= seconds or (len(self.times) >= MIN_RUNS and self.spent >= MIN_SECONDS)
@@ -250,7 +254,9 @@ class Measurement:
             **{"architecture": card.architecture, "precision": card.precision, "accuracy": card.evaluation.get("accuracy") if card.evaluation else None},
             **{"height": spec.height, "width": spec.width, "engine": classifier.engine, "device": wanted.device, "runs_on": classifier.runs_on},
             **{"accelerators": [wanted.device.upper()], "fully_accelerated": wanted.device != "cpu"},  # an engine that would leave parts to the CPU is refused
+            "signature": (inspection.network.signature if inspection else "") or "serving_default",  # which LiteRT takes where a file has none
             **{"num_threads": wanted.threads, "batch": wanted.batch},
+            "cores_used": round(self.invoke.processor / self.invoke.wall, 2),
             "latency": {
                 **({"init_ms": cold["open_ms"], "warmup_first_ms": cold["first_inference_ms"]} if cold else {}),
                 **{"warmup_avg_ms": round(statistics.mean(self.invoke.warm_up), 4), "num_warmup_runs": len(self.invoke.warm_up)},

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from real import CHELSEA, COFFEE
 
-from edgecat import Classifier, InputRecipe
+from edgecat import Classifier, EngineError, InputRecipe
+from edgecat.classifier import DEFAULT_MODEL
 from edgecat.engines import TensorSpec, default_threads, dequantise, input_table, to_tensor
 
 SHAPE = (1, 160, 160, 3)
@@ -82,3 +86,26 @@ def test_tensorflows_interpreter_answers_as_litert_does() -> None:
         assert other.engine.startswith("TensorFlow ")
         for photo in (CHELSEA, COFFEE):
             assert dict(other.classify(photo).scores) == pytest.approx(dict(usual.classify(photo).scores), abs=2 / 256)
+
+
+def test_the_gpu_engine_answers_as_the_interpreter_does(monkeypatch: pytest.MonkeyPatch, exported: Path) -> None:
+    """On LiteRT's compiled model with the CPU in the GPU's place, as few machines that run tests have a GPU: all of the way but the device."""
+    compiled_model = pytest.importorskip("ai_edge_litert.compiled_model", reason="needs ai-edge-litert")
+    monkeypatch.setattr(compiled_model, "HardwareAccelerator", SimpleNamespace(GPU=compiled_model.HardwareAccelerator.CPU))
+    with pytest.raises(EngineError, match="left parts of this model to the CPU; use --device cpu, or an fp32 or fp16 file"):
+        Classifier(device="gpu")
+    monkeypatch.setattr(compiled_model.CompiledModel, "is_fully_accelerated", lambda self: True)
+    for model in (DEFAULT_MODEL, exported / "mobilenet-fp32.tflite"):
+        with Classifier(model) as usual, Classifier(model, device="gpu") as compiled:
+            assert compiled.runs_on == "GPU"
+            tensor = usual.tensor(usual.pixels(CHELSEA))
+            assert compiled.run(tensor) == pytest.approx(usual.run(tensor), abs=1e-5)
+            with pytest.raises(EngineError, match="LiteRT runs one photo at a time"):
+                compiled.run_batch(np.stack([tensor, tensor]))
+
+
+def test_what_does_not_fit_a_device() -> None:
+    with pytest.raises(EngineError, match="unknown device 'npu'; expected one of cpu, gpu, cuda, tensorrt, coreml, directml"):
+        Classifier(device="npu")
+    with pytest.raises(EngineError, match=r"device 'gpu' is none of tflite-runtime; expected cpu"):
+        Classifier(device="gpu", engine="tflite-runtime")

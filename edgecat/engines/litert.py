@@ -38,7 +38,7 @@ class CompiledEngine:
             except RuntimeError:
                 model = None
         if model is None:
-            raise EngineError(f"{path}: {NAME} finds no GPU that takes this model ({_reason(said)}); use --device cpu")
+            raise EngineError(f"{path}: {NAME} finds no GPU that takes this model ({_reason(said)}); install the GPU's Vulkan driver, or use --device cpu")
         if not model.is_fully_accelerated():
             raise EngineError(f"{path}: {NAME} left parts of this model to the CPU; use --device cpu, or an fp32 or fp16 file")
         (self._key,) = model.get_signature_list()
