@@ -10,23 +10,23 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from edgecat import engines
-from edgecat.description import Description
 from edgecat.engines import Engine, Tensor
 from edgecat.errors import EngineError, ModelError, PhotoError
 from edgecat.model_file import ModelCard, find_card, model_format
 from edgecat.photo import Photo, Pixels, read_pixels
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     import numpy.typing as npt
+
+    from edgecat.description import Description
 
 DEFAULT_MODEL = Path(__file__).parent / "models" / "catdog-int8.tflite"
 UNSURE = "unsure"  # the label where no score reaches the threshold
@@ -49,13 +49,14 @@ class Classification:
 
 
 class Classifier:
-    """An open model. Threads may share it: each call borrows an engine of its own.
+    """An open model. Threads may share it: each call borrows an engine of its own, of which there are as many as cores at most.
 
     `device` is what computes: cpu, gpu, cuda, tensorrt, coreml or directml, as far as the engine has it.
     `threshold` is the score (0..1) below which the answer is "unsure"; `threads` is how many the
-    engine uses for one photo, else one a core, at most 4, and one alone where other photos are being
-    classified too; `description` tells what a model that edgecat did not make does not say of itself.
-    Raises ModelError, EngineError.
+    engine uses for one photo, else one a core, at most 4, until several photos are classified at the same
+    time, and one from then on; `description` tells what a model that edgecat did not make does not say of itself.
+
+    A forked process, and one that a classifier is pickled to, opens the model anew. Raises ModelError, EngineError.
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class Classifier:
         self.threshold = threshold
         self._engine_name = engines.choose_engine(kind, engine, device)
         self.device = device
+        self._asked: dict[str, Any] = {"engine": engine, "device": device, "threads": threads, "threshold": threshold, "description": description}
         self._threads = threads
         first = self._open(threads or engines.default_threads())
         self.engine = first.name
         if card is None:
+            from edgecat.description import Description
             from edgecat.foreign import describe
 
             card = describe(self.path, first, description or Description()).card
@@ -93,8 +96,10 @@ class Classifier:
             raise ModelError(f"{self.path}: {first.input.shape} -> {first.output.shape}, but its card says {expected[0]} -> {expected[1]}; export it anew")
         self._table = engines.input_table(recipe, first.input)
         self._input, self._output = first.input, first.output
-        self._idle = deque([first])  # its append and pop are atomic
-        self._closed = threading.Event()
+        self._keep([first])
+        self._many_threaded = None if threads else first
+        self._alone = True  # never yet several photos at the same time
+        self._closed = False
 
     def classify(self, photo: Photo) -> Classification:
         """A path, bytes, a binary file, a PIL image or a (height, width, 3) uint8 RGB array. Raises PhotoError."""
@@ -105,22 +110,31 @@ class Classifier:
     ) -> Iterator[Classification]:
         """Classifications in the order of `photos`, which `workers` threads decode and classify ahead, one for each core unless told otherwise.
 
-        A photo that cannot be read raises PhotoError, or is handed to `on_error` and left out.
+        A photo that cannot be read raises PhotoError, or is handed to `on_error` and left out. With several workers it is they who take the photos
+        from `photos`, one at a time, so each answer is there at once even where the next photo is not there yet.
         """
-        from concurrent.futures import ThreadPoolExecutor  # brings logging, which one photo does not need
-
         workers = workers or engines.cores()
-        waiting: deque[tuple[Photo, Future[Classification]]] = deque()
-        with ThreadPoolExecutor(workers) as pool:
+        if workers > 1:
+            from edgecat.in_order import in_order
+
+            results = ((outcome.item, outcome.result) for outcome in in_order(self.classify, photos, workers))
+        else:
+            results = ((photo, partial(self.classify, photo)) for photo in photos)
+        for photo, result in results:
             try:
-                for photo in photos:
-                    waiting.append((photo, pool.submit(self.classify, photo)))
-                    if len(waiting) > 2 * workers:
-                        yield from self._finish(*waiting.popleft(), on_error)
-                while waiting:
-                    yield from self._finish(*waiting.popleft(), on_error)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+                answer = result()
+            except PhotoError as error:
+                if on_error is None:
+                    raise
+                on_error(photo, error)
+            else:
+                yield answer
+
+    async def classify_async(self, photo: Photo) -> Classification:
+        """As `classify`, in a thread, so that an event loop goes on meanwhile."""
+        import asyncio
+
+        return await asyncio.to_thread(self.classify, photo)
 
     # The steps of `classify`, for those who have a part of the way behind them.
 
@@ -170,8 +184,8 @@ class Classifier:
             return engine.runs_on
 
     def close(self) -> None:
-        """Give the engines' memory back."""
-        self._closed.set()
+        """Give the engines' memory back; an engine at work in another thread finishes first."""
+        self._closed = True
         while self._idle:
             self._idle.pop().close()
 
@@ -184,30 +198,37 @@ class Classifier:
     def _open(self, threads: int) -> Engine:
         return engines.open_engine(self.path, self._engine_name, threads, self.device)
 
+    def _keep(self, idle: list[Engine]) -> None:
+        self._idle = deque(idle)  # its append and pop are atomic
+        self._room = threading.Semaphore(engines.cores())  # for engines at work: more would only take memory
+        self._process = os.getpid()
+
     @contextmanager
     def _borrowed(self) -> Iterator[Engine]:
         """An engine that no other thread uses meanwhile. Raises EngineError."""
-        if self._closed.is_set():
-            raise EngineError("the classifier is closed; open a new one")
-        try:
-            engine = self._idle.pop()
-        except IndexError:  # every engine is at work in another thread
-            engine = self._open(self._threads or 1)  # as the cores are then too
-        try:
-            yield engine
-        finally:
-            self._idle.append(engine)
+        if os.getpid() != self._process:  # forked: the engines' own threads stayed behind
+            _left_behind.extend(self._idle)
+            self._keep([])
+        with self._room:
+            if self._closed:
+                raise EngineError("the classifier is closed; open a new one")
+            try:
+                engine = self._idle.pop()
+            except IndexError:  # every engine is at work in another thread
+                self._alone = False
+                engine = self._open(self._threads or 1)  # as the cores are then too
+            try:
+                yield engine
+            finally:
+                if engine is self._many_threaded and not self._alone:
+                    engine.close()
+                else:
+                    self._idle.append(engine)
+                if self._closed:
+                    self.close()
 
-    @staticmethod
-    def _finish(photo: Photo, future: Future[Classification], on_error: Callable[[Photo, PhotoError], None] | None) -> Iterator[Classification]:
-        try:
-            result = future.result()
-        except PhotoError as error:
-            if on_error is None:
-                raise
-            on_error(photo, error)
-        else:
-            yield result
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Classifier, self.path, **self._asked), ()
 
 
 def _fits(engine: Engine, photo: tuple[int, ...], scores: tuple[int, ...]) -> bool:
@@ -233,6 +254,7 @@ def _probabilities(outputs: npt.NDArray[np.float32], card: ModelCard) -> npt.NDA
 
 
 _BY_SCORE = operator.attrgetter("score")
+_left_behind: list[Engine] = []  # in forked processes: closing them would wait for threads that are not there
 _default: list[Classifier] = []
 _opening = threading.Lock()
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from edgecat.errors import ModelError
 from edgecat.photo import InputRecipe
@@ -52,6 +50,8 @@ class ModelCard:
             raise ValueError(f"scores '{self.scores}', expected probabilities or logits")
 
     def to_json(self) -> str:
+        import json
+
         record = dataclasses.asdict(self)
         if self.scores == "probabilities":  # left out, as the crop below, where it says what a reader takes for granted
             del record["scores"]
@@ -62,6 +62,8 @@ class ModelCard:
     @staticmethod
     def from_json(text: str | bytes, source: str) -> ModelCard:
         """Raises ModelError that names `source`. Keys that this version does not know are passed over."""
+        import json
+
         try:
             record = json.loads(text)
             known = {known.name for known in dataclasses.fields(ModelCard)}
@@ -99,15 +101,14 @@ def read_card(path: Path) -> ModelCard:
 
 def find_card(path: Path) -> ModelCard | None:
     """As `read_card`, but None where there is no card, as in files that edgecat did not make."""
-    import hashlib
-
     kind = model_format(path)
-    own_bytes, text = _split(path.read_bytes(), kind)
-    if text is None:
-        return None
-    card = ModelCard.from_json(text, str(path))
-    if card.sha256 and kind != "keras" and hashlib.sha256(own_bytes).hexdigest() != card.sha256:
-        raise ModelError(f"{path}: damaged, its bytes are not those that were exported; copy or export it anew")
+    with path.open("rb") as file:  # not read as a whole: a small board has better uses for its memory
+        start, text = _split(file, kind)
+        if text is None:
+            return None
+        card = ModelCard.from_json(text, str(path))
+        if card.sha256 and kind != "keras" and _sha256(file, start) != card.sha256:
+            raise ModelError(f"{path}: damaged, its bytes are not those that were exported; copy or export it anew")
     return card
 
 
@@ -120,7 +121,7 @@ def with_card(model: bytes, card: ModelCard, labels_name: str | None = LABELS_NA
     import zipfile
 
     kind = "tflite" if model[4:8] == b"TFL3" else "onnx"
-    own_bytes, _ = _split(model, kind)
+    own_bytes = model[: _split(io.BytesIO(model), kind)[0]]
     card = dataclasses.replace(card, sha256=hashlib.sha256(own_bytes).hexdigest())
     if kind == "onnx":
         return own_bytes + _onnx_entry(ONNX_KEY, card.to_json())
@@ -136,7 +137,7 @@ def with_card(model: bytes, card: ModelCard, labels_name: str | None = LABELS_NA
 
 def associated_files(model: bytes) -> dict[str, bytes]:
     """What the zip at the end of a .tflite holds; nothing where there is no zip, or only a broken one."""
-    return _unzip(model)[1]
+    return _unzip(io.BytesIO(model))[1]
 
 
 def onnx_metadata(model: bytes) -> dict[str, str]:
@@ -149,31 +150,42 @@ def onnx_entries(entries: Mapping[str, str]) -> bytes:
     return b"".join(_onnx_entry(key, value) for key, value in entries.items())
 
 
-def _split(content: bytes, kind: str) -> tuple[bytes, bytes | None]:
-    """The bytes before what holds the card, and the card; None where there is none."""
+def _split(file: IO[bytes], kind: str) -> tuple[int, bytes | None]:
+    """How many bytes lie before what holds the card, and the card; None where there is none."""
     if kind == "onnx":
-        start, text = next(((start, text.encode()) for start, key, text in _onnx_properties(content) if key == ONNX_KEY), (len(content), None))
-    else:
-        start, files = _unzip(content, only=ZIP_NAME)
-        text = files.get(ZIP_NAME)
-    return content[:start], text
+        content = file.read()
+        return next(((start, text.encode()) for start, key, text in _onnx_properties(content) if key == ONNX_KEY), (len(content), None))
+    start, files = _unzip(file, only=ZIP_NAME)
+    return start, files.get(ZIP_NAME)
 
 
-def _unzip(content: bytes, only: str | None = None) -> tuple[int, dict[str, bytes]]:
+def _sha256(file: IO[bytes], length: int) -> str:
+    """Of the first `length` bytes."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    file.seek(0)
+    while length and (part := file.read(min(length, 1 << 18))):
+        digest.update(part)
+        length -= len(part)
+    return digest.hexdigest()
+
+
+def _unzip(file: IO[bytes], only: str | None = None) -> tuple[int, dict[str, bytes]]:
     """Where the zip at the end begins, and what is in it, or `only` the file of that name."""
     import struct
     import zipfile
     import zlib
 
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             wanted = [member for member in members if only in (None, member.filename)]
             if sum(member.file_size for member in wanted) > _MAX_UNPACKED:
                 raise zipfile.BadZipFile
             return min(member.header_offset for member in members), {member.filename: archive.read(member) for member in wanted}
     except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, IndexError, RuntimeError):  # what a broken zip raises
-        return len(content), {}
+        return file.seek(0, io.SEEK_END), {}
 
 
 def _onnx_properties(content: bytes) -> Iterator[tuple[int, str, str]]:
@@ -241,6 +253,8 @@ def _varint(value: int) -> bytes:
 
 def typed(words: Sequence[str]) -> str:
     """A command as it would be typed beside its files: base names only, so that where it ran does not show."""
+    import shlex
+
     return shlex.join(map(base_names, words))
 
 

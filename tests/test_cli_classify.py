@@ -70,7 +70,7 @@ def test_standard_input(edgecat: Run) -> None:
     assert json.loads(done.stdout)["label"] == "cat"
     done = edgecat("classify", "-")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "edgecat: bytes: empty, expected an encoded photo\n"
+    assert done.stderr == "edgecat: standard input: empty, expected a photo, or names of photos, one a line\n"
 
 
 def test_a_broken_photo_is_named_and_the_others_are_classified(edgecat: Run, album: Path) -> None:

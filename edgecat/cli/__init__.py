@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import signal
 import sys
 import warnings
 
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 def main() -> None:
-    """The console script. Exit status: 0 all went well, 1 something failed, 2 wrong usage, 130 interrupted."""
-    from edgecat.cli.app import app
+    """The console script. Exit status: 0 all went well, 1 something failed, 2 wrong usage, 130 interrupted, 141 nobody reads on, 143 terminated."""
     from edgecat.cli.output import complain
     from edgecat.errors import EdgecatError
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be Unicode; JSON reads it back
     warnings.filterwarnings("ignore", module="PIL")  # notes on broken EXIF data and the like, which do no harm
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is open is closed
     try:
-        app()
+        _run(sys.argv[1:])
+        sys.stdout.flush()
     except EdgecatError as error:
         complain(error)
         sys.exit(1)
@@ -26,5 +31,29 @@ def main() -> None:
         complain("interrupted")
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output, such as head, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        complain(f"cannot be written ({error.strerror}); make room, or write elsewhere")
+        _forget_output()
+        sys.exit(1)
+
+
+def _run(words: list[str]) -> None:
+    if words[:1] == ["classify"]:
+        from edgecat.cli import classifying
+
+        asked = classifying.parse(words[1:])
+        if asked is not None:  # without typer, which takes as long as all the rest
+            classifying.classify(**asked)
+            return
+    from edgecat.cli.app import app_of
+
+    app_of(words)()
+
+
+def _forget_output() -> None:
+    """So that Python does not try to write the rest of it as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from edgecat.cli import bench, classify, evaluate, export, info, label, models, report, training
+# command -> its module of edgecat.cli, which has a function of the command's name; in the order of --help
+COMMANDS = {
+    **{"classify": "classify", "evaluate": "evaluate", "bench": "bench", "report": "report"},
+    **{"train": "training", "export": "export", "models": "models", "info": "info", "label": "label"},
+}
 
-app = typer.Typer(
-    help="Is there a cat or a dog in this photo? Classify photos without the cloud; train, export and verify the classifier.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(classify.classify)
-app.command()(evaluate.evaluate)
-app.command()(bench.bench)
-app.command()(report.report)
-app.command()(training.train)
-app.command()(export.export)
-app.command()(models.models)
-app.command()(info.info)
-app.command()(label.label)
+
+def app_of(words: list[str]) -> typer.Typer:
+    """An app that runs this command line: with the command that it names or, for --help and mistakes, with all."""
+    app = typer.Typer(
+        help="Is there a cat or a dog in this photo? Classify photos without the cloud; train, export and verify the classifier.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(root)
+    for name in words[:1] if words[:1] and words[0] in COMMANDS else COMMANDS:
+        app.command(name)(getattr(import_module(f"edgecat.cli.{COMMANDS[name]}"), name))
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -35,6 +38,5 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")] = False) -> None:
     pass

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 
 from edgecat.errors import EdgecatError
+from edgecat.printed import printed_by_libraries
 
 
 def complain(text: object) -> None:
@@ -20,20 +20,15 @@ def complain(text: object) -> None:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep the notes that engines and TensorFlow print from C++ while they start off the terminal; other lines pass."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
-        terminal = os.dup(2)
-        os.dup2(kept.fileno(), 2)
-        try:
+    """Keep the notes that engines and TensorFlow print from C++ while they start off the terminal; other lines pass in the end, and Python's at once."""
+    lines: list[str] = []
+    try:
+        with printed_by_libraries() as lines:
             yield
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-            kept.seek(0)
-            for line in kept.read().decode(errors="replace").splitlines(keepends=True):
-                if not line.startswith(("INFO:", "I0000", "WARNING: All log messages before absl", "To enable the following instructions")):
-                    sys.stderr.write(line)
+    finally:
+        for line in lines:
+            if not line.startswith(("INFO:", "I0000", "WARNING: All log messages before absl", "To enable the following instructions")):
+                print(line, file=sys.stderr)
 
 
 @contextmanager

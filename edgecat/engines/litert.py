@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgecat.engines import Tensor
 from edgecat.engines.tflite import TFLiteEngine
 from edgecat.errors import EngineError
+from edgecat.printed import printed_by_libraries
 
 NAME = f"LiteRT {ai_edge_litert.__version__}"
 
@@ -32,7 +29,7 @@ class CompiledEngine:
         described = TFLiteEngine(Interpreter, NAME, path, threads)
         self.input, self.output = described.input, described.output
         options = Options(hardware_accelerators=HardwareAccelerator.GPU, cpu_options=CpuOptions(num_threads=threads))
-        with _what_is_said() as said:
+        with printed_by_libraries() as said:
             try:
                 model = CompiledModel.from_file(str(path), options=options)
             except RuntimeError:
@@ -58,23 +55,6 @@ class CompiledEngine:
 
     def close(self) -> None:
         self._model = None
-
-
-@contextmanager
-def _what_is_said() -> Iterator[list[str]]:
-    """The lines that C++ prints meanwhile: there, not in what it raises, is the reason."""
-    lines: list[str] = []
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
-        terminal = os.dup(2)
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield lines
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-            kept.seek(0)
-            lines += kept.read().decode(errors="replace").splitlines()
 
 
 def _reason(said: Sequence[str]) -> str:

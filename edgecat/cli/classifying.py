@@ -1,0 +1,210 @@
+"""What `edgecat classify` does, without typer: it is started once for each photo, by scripts and cameras, and should cost what the photo costs."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from edgecat.classifier import Classification, Classifier
+from edgecat.cli.output import ProgressLine, complain, quiet_libraries
+from edgecat.engines import cores
+from edgecat.errors import PhotoError
+from edgecat.model_file import ModelCard
+from edgecat.photo import EncodedPhoto, Photo, find_photos
+
+if TYPE_CHECKING:
+    from edgecat.cloud_vision import CloudVision
+    from edgecat.description import Description
+
+Write = Callable[[str, Classification], None]
+
+MANY_LABELS = 5  # of a model with more, so many are shown: nobody reads a thousand scores
+
+
+class Option(NamedTuple):
+    """One that can be read without typer."""
+
+    name: str  # of the parameter of `classify`
+    kind: Callable[[str], Any] | None = None  # makes its value of a word; None of a flag
+    least: float | None = None
+    most: float | None = None
+
+
+# Those of `edgecat classify` that scripts use; a test holds them against what typer is told.
+OPTIONS = {
+    **{"--json": Option("as_json"), "--csv": Option("as_csv"), "--recursive": Option("recursive"), "-r": Option("recursive")},
+    **{"--model": Option("model", Path), "-m": Option("model", Path), "--engine": Option("engine", str), "--device": Option("device", str)},
+    **{"--threads": Option("threads", int, 1), "--top": Option("top", int, 1), "--threshold": Option("threshold", float, 0, 1)},
+}
+
+
+def parse(words: list[str]) -> dict[str, Any] | None:
+    """The arguments of `classify` that are in a command line behind the command's name; None where typer must read it, as it knows more and tells mistakes."""
+    photos: list[str] = []
+    found: dict[str, Any] = {}
+    left = iter(words)
+    for word in left:
+        option = OPTIONS.get(word)
+        if option is None:
+            if word.startswith("-") and word != "-":
+                return None
+            photos.append(word)
+        elif option.kind is None:
+            found[option.name] = True
+        else:
+            try:
+                value = found[option.name] = option.kind(next(left))
+            except (StopIteration, ValueError):
+                return None
+            if (option.least is not None and not value >= option.least) or (option.most is not None and not value <= option.most):
+                return None
+    return {"photos": photos, **found} if photos and not (found.get("as_json") and found.get("as_csv")) else None
+
+
+def classify(
+    photos: list[str],
+    *,
+    model: Path | None = None,
+    top: int | None = None,
+    threshold: float = 0.0,
+    recursive: bool = False,
+    as_json: bool = False,
+    as_csv: bool = False,
+    engine: str | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    cloud_vision: bool = False,
+    yes: bool = False,
+    description: Description | None = None,
+) -> None:
+    """Print what each photo shows. Leaves with status 1 where one of them cannot be read. Raises EdgecatError."""
+    failures = 0
+
+    def fail(text: object) -> None:
+        nonlocal failures
+        failures += 1
+        progress.end()
+        complain(text)
+
+    progress = ProgressLine()
+    names = list(_expanded(photos, recursive, fail))
+    waiting: deque[str] = deque()  # names of the photos that were taken and have no answer yet
+
+    def taken() -> Iterator[Photo]:
+        for name in names:
+            for photo in _standard_input(recursive, fail) if name == "-" else (name,):
+                waiting.append(photo if isinstance(photo, str) else name)
+                yield photo
+
+    def skip(_: Photo, error: PhotoError) -> None:
+        waiting.popleft()
+        fail(error)
+
+    if names:
+        classifier: Classifier | CloudVision
+        given = taken()
+        if cloud_vision:
+            from edgecat.cli.cloud import open_cloud_vision
+
+            known = list(given)
+            classifier = open_cloud_vision(known, yes, threshold)
+            results = classifier.classify_many(known, on_error=skip)
+        else:
+            alone = len(names) == 1 and names != ["-"]
+            if threads is None and len(names) > 1:
+                threads = 1  # a core for each photo
+            with quiet_libraries():
+                classifier = Classifier(model, engine=engine, device=device, threads=threads, threshold=threshold, description=description)
+            results = classifier.classify_many(given, on_error=skip, workers=1 if alone else cores())
+        with classifier:
+            if top is None and len(classifier.card.labels) > MANY_LABELS:
+                top = MANY_LABELS
+            write = _as_json(top) if as_json else _as_csv(classifier.card) if as_csv else _as_table(max(map(len, names)), top)
+            for answered, result in enumerate(results, 1):
+                progress.end(sys.stdout.isatty())
+                write(waiting.popleft(), result)
+                if len(names) > 1 and "-" not in names:
+                    progress.step("classifying", answered, len(names))
+            progress.end()
+    if failures:
+        sys.exit(1)
+
+
+def _expanded(given: list[str], recursive: bool, fail: Callable[[object], None]) -> Iterator[str]:
+    """The photos that these names, folders and patterns stand for."""
+    for name in given:
+        path = Path(name)
+        if name == "-":
+            yield name
+        elif path.is_dir():
+            found = find_photos(path, recursive)
+            if not found:
+                fail(f"{name}: no photos in this folder" + ("" if recursive else "; look into its subfolders too with --recursive"))
+            yield from map(str, found)
+        elif glob.has_magic(name) and not path.exists():
+            matching = sorted(match for match in glob.glob(name, recursive=True) if Path(match).is_file())
+            if not matching:
+                fail(f"{name}: no file matches")
+            yield from matching
+        else:
+            yield name
+
+
+def _standard_input(recursive: bool, fail: Callable[[object], None]) -> Iterator[Photo]:
+    """The encoded photo there or, one a line, names of photos, each as soon as its line is there."""
+    lines = sys.stdin.buffer
+    first = lines.readline()
+    if not first:
+        fail("standard input: empty, expected a photo, or names of photos, one a line")
+    elif first.startswith((b"\xff\xd8", b"\x89PNG")) or any(byte < 32 and byte not in b"\t\r\n" for byte in first):  # no text
+        yield EncodedPhoto("standard input", first + lines.read())
+    else:
+        line = first
+        while line:
+            name = os.fsdecode(line.rstrip(b"\r\n"))
+            yield from _expanded([name] if name else [], recursive, fail)
+            line = lines.readline()  # `for line in lines` would wait for more than one
+
+
+def _as_table(width: int, top: int | None) -> Write:
+    def write(name: str, result: Classification) -> None:
+        label, *others = [f"{label} {score:.1%}" for label, score in result.scores[:top]]
+        if result.label != result.scores[0].label:
+            label = f"{result.label} ({label})"
+        if result.group != result.label:
+            label += f" ({result.group})"
+        print(f"{name:<{width}}  {label:<14}  {'  '.join(others)}".rstrip(), flush=True)
+
+    return write
+
+
+def _as_json(top: int | None) -> Write:
+    import json
+
+    def write(name: str, result: Classification) -> None:
+        scores = {label: round(score, 6) for label, score in result.scores[:top]}
+        record = {"photo": name, "label": result.label, "score": round(result.score, 6), "group": result.group, "scores": scores, "engine": result.engine}
+        print(json.dumps(record, ensure_ascii=False), flush=True)
+
+    return write
+
+
+def _as_csv(card: ModelCard) -> Write:
+    import csv
+
+    grouped = bool(card.groups)
+    labels = () if grouped and len(card.labels) > MANY_LABELS else card.labels
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow(["photo", "label", "score", *["group"] * grouped, *labels])
+
+    def write(name: str, result: Classification) -> None:
+        scores = dict(result.scores)
+        rows.writerow([name, result.label, f"{result.score:.6f}", *[result.group] * grouped, *(f"{scores[label]:.6f}" for label in labels)])
+        sys.stdout.flush()
+
+    return write
