@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import statistics
@@ -19,6 +20,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from edgecat.classifier import DEFAULT_MODEL
 
 STARTS = 15
+INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # as pip leaves it: compiled once, not at every start
 Recorded = Callable[..., None]
 
 # A small process in between: the kernel counts the memory of the one that starts another as the other's too.
@@ -39,13 +41,12 @@ class Started(NamedTuple):
 
 
 def start(command: Sequence[str | Path]) -> Started:
-    done = subprocess.run([sys.executable, "-S", "-c", LAUNCHER, *map(str, command)], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-S", "-c", LAUNCHER, *map(str, command)], check=True, capture_output=True, text=True, env=INSTALLED)
     *found, status = json.loads(done.stdout)
     assert status == 0
     return Started(*found)
 
 
-@pytest.mark.xfail(reason="typer, rich and pydantic are loaded first", strict=False)
 def test_classify_against_the_smallest_script(benchmark: BenchmarkFixture, record: Recorded) -> None:
     edgecat = shutil.which("edgecat", path=str(Path(sys.executable).parent)) or "edgecat"
     commands: tuple[list[str | Path], ...] = ([edgecat, "classify", CHELSEA], [sys.executable, SMALLEST, DEFAULT_MODEL, "cat,dog,neither", CHELSEA])
@@ -64,13 +65,12 @@ def test_classify_against_the_smallest_script(benchmark: BenchmarkFixture, recor
         assert memory <= 1.25
 
 
-@pytest.mark.xfail(reason="the standard library's json, dataclasses and pathlib take most of it", strict=False)
 def test_import_edgecat_beyond_numpy_and_pillow(benchmark: BenchmarkFixture, record: Recorded) -> None:
     """By Python's own clock of imports, of which the least of several starts counts."""
 
     def import_ms() -> float:
         code = "import numpy, PIL.Image, PIL.ExifTags, edgecat"
-        said = subprocess.run([sys.executable, "-X", "importtime", "-c", code], check=True, capture_output=True, text=True).stderr
+        said = subprocess.run([sys.executable, "-X", "importtime", "-c", code], check=True, capture_output=True, text=True, env=INSTALLED).stderr
         found = re.search(r"\|\s*(\d+) \| edgecat$", said, re.MULTILINE)
         assert found
         return int(found[1]) / 1000

@@ -139,11 +139,11 @@ class CloudVision:
         self._next_request = 0.0  # time.monotonic() before which the quota allows none
         self._reached = False  # whether the service has said anything yet
         host = re.sub("[^a-z0-9.-]", "_", self.endpoint.partition("://")[2])
-        self._cache = cache_folder() / "cloud-vision" / host / f"LABEL_DETECTION-{MODEL.replace('/', '-')}-{MAX_RESULTS}"
         try:
+            self._cache = cache_folder() / "cloud-vision" / host / f"LABEL_DETECTION-{MODEL.replace('/', '-')}-{MAX_RESULTS}"
             self._cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _not_kept(self._cache, error) from None
+            raise _not_kept(error.filename, error) from None
 
     def classify(self, photo: Photo) -> Classification:
         """As Classifier.classify. Raises PhotoError, CloudError."""
@@ -379,7 +379,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _not_kept(folder: Path, error: OSError) -> CloudError:
+def _not_kept(folder: Path | str, error: OSError) -> CloudError:
     return CloudError(f"{folder}: answers that are paid for cannot be kept here ({error.strerror}); set XDG_CACHE_HOME to a folder that can be written")
 
 

@@ -198,6 +198,13 @@ def test_features_of_a_frozen_base(photos: Path, tmp_path: Path, monkeypatch: py
     base.features(paths), base.features(paths, mirrored=True)
     assert len(computed) == 1
     computed.clear()
+    for path, damage in zip(files, (b"", next(iter(files)).read_bytes()[:100], b"no numbers"), strict=False):
+        path.write_bytes(damage)  # cut short, or something else: computed anew, and mended
+    base.features(paths), base.features(paths, mirrored=True)
+    assert len(computed) == 3
+    computed.clear()
+    base.features(paths), base.features(paths, mirrored=True)
+    assert computed == []
     changed = [*paths[:-1], CHELSEA]
     assert not base.features(changed)[-1].any()
     assert computed == [4]  # the last file's alone
@@ -206,6 +213,18 @@ def test_features_of_a_frozen_base(photos: Path, tmp_path: Path, monkeypatch: py
     features.Base(plain, recipe).features(paths)
     features.Base(plain, InputRecipe(SIZE, SIZE, mean=127.5, std=127.5)).features(paths)
     assert computed == [8, 8, 4] * 2
+    computed.clear()
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # where nothing can be kept
+    assert not base.features(paths).any()
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    assert not base.features(paths).any()
+    assert computed == [8, 8, 4] * 2
+
+
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
 
 
 def test_a_second_head_needs_no_second_look_at_the_photos(edgecat: Run, photos: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,10 +48,11 @@ class Base:
             some = photos[start : start + AT_ONCE]
             contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in some]
             key = hashlib.sha256(json.dumps([version("edgecat"), self.digest, repr(self.recipe), mirrored, contents]).encode()).hexdigest()
-            file = cache_folder() / "features" / f"{key}.npy"
-            if not file.exists():
-                _write_whole(file, self._compute(some, mirrored).astype(np.float16))
-            parts.append(np.load(file))
+            found = _kept(f"{key}.npy", len(some))
+            if found is None:
+                found = self._compute(some, mirrored).astype(np.float16)
+                _keep(f"{key}.npy", found)
+            parts.append(found)
             on_step(start + len(some))
         return np.concatenate(parts).astype(np.float32)
 
@@ -74,10 +76,24 @@ class _Photos(keras.utils.PyDataset):  # type: ignore[misc]
         return (normalise(pixels[:, :, ::-1] if self.mirrored else pixels, self.recipe),)
 
 
-def _write_whole(file: Path, features: npt.NDArray[np.float16]) -> None:
-    """A kill leaves no half file under the name, and two runs at once do not disturb each other."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.stem}.{os.getpid()}.part")
-    with part.open("wb") as opened:
-        np.save(opened, features)
-    os.replace(part, file)
+def _kept(name: str, photos: int) -> npt.NDArray[np.float16] | None:
+    """What was computed before; None where there is nothing, or something broken."""
+    try:
+        features = np.load(cache_folder() / "features" / name)
+    except (OSError, ValueError, EOFError):
+        return None
+    return features if features.dtype == np.float16 and features.shape[0] == photos else None
+
+
+def _keep(name: str, features: npt.NDArray[np.float16]) -> None:
+    """Whole or not at all, whoever else writes at the same time; where nothing can be written, they are computed again next time."""
+    with suppress(OSError):
+        folder = cache_folder() / "features"
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f".{name}.{os.getpid()}.part"
+        try:
+            with part.open("wb") as opened:
+                np.save(opened, features)
+            os.replace(part, folder / name)
+        finally:
+            part.unlink(missing_ok=True)
