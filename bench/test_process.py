@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
 from floor import CHELSEA, SMALLEST
 from pytest_benchmark.fixture import BenchmarkFixture
 
