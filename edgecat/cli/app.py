@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgecat.cli import bench, classify, evaluate, export, info, label, models, report, training
+from edgecat.cli import bench, classify, evaluate, export, info, label, models, report, training, watch
 
 app = typer.Typer(
     help="Is there a cat or a dog in this photo? Classify photos without the cloud; train, export and verify the classifier.",
@@ -17,6 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(classify.classify)
+app.command("watch")(watch.watching)
 app.command()(evaluate.evaluate)
 app.command()(bench.bench)
 app.command()(report.report)
