@@ -13,5 +13,5 @@ with edgecat.Classifier(threshold=0.8) as classifier:
         there, frame = camera.read()
         if not there:
             break
-        result = classifier.classify(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))  # OpenCV's frames are BGR
+        result = classifier.classify(frame[:, :, ::-1])  # OpenCV's frames are BGR
         print(f"{result.label} {result.score:.1%}", flush=True)
