@@ -151,7 +151,7 @@ def shown_photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @needs_export
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.005), ("fp16", 0.005), ("int8", 0.03)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.003), ("fp16", 0.003), ("int8", 0.03)])
 def test_a_page_with_onnx_runtime_web_answers_as_the_command_line(
     edgecat: Run, browser: Page, page_address: str, exported: Path, shown_photos: list[Path], precision: str, tolerance: float
 ) -> None:

@@ -72,7 +72,7 @@ def watching(
     Runs until Ctrl-C. A photo that cannot be read is named on stderr, and so is a command that fails.
     The command is no shell's: a photo's name cannot do harm in it.
 
-    [bold]edgecat watch shots --exec 'mv {photo} cats-and-dogs/'[/bold]
+    [bold]edgecat watch shots --exec 'notify-send {label} {photo}'[/bold]
 
     [bold]edgecat watch 0 --save seen --json[/bold]
     """
