@@ -251,6 +251,7 @@ def _opencv_frames(camera: str, every: float) -> Iterator[Frame]:
 
 
 def _picamera_frames(every: float) -> Iterator[Frame]:
+    os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")
     library = _library(PICAMERA, "sudo apt install python3-picamera2, for an environment made with --system-site-packages")
     try:
         camera = library.Picamera2()
