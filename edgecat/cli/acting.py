@@ -36,6 +36,7 @@ class Commands:
         self._temporary = tempfile.TemporaryDirectory(prefix="edgecat-")
         self._pool = ThreadPoolExecutor(1)
         self._running: subprocess.Popen[bytes] | None = None
+        self._leaving = False
 
     def photo_of(self, event: Event) -> Path | None:
         """The file of what appeared, if there is one or one is wanted. Raises EdgecatError."""
@@ -67,8 +68,10 @@ class Commands:
         except OSError as error:
             complain(f"{shown}: cannot be run ({error.strerror})")
         else:
+            if self._leaving:  # since the last look at it
+                self._running.terminate()
             status = self._running.wait()
-            if status:
+            if status and not self._leaving:
                 complain(f"{shown}: " + (f"exit status {status}" if status > 0 else f"ended by {signal.Signals(-status).name}"))
         if photo and photo.parent == Path(self._temporary.name):
             photo.unlink(missing_ok=True)
@@ -79,8 +82,9 @@ class Commands:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Wait for what was begun; where the watching was ended, end it."""
         if kind is not None and not issubclass(kind, Exception):
+            self._leaving = True
             self._pool.shutdown(wait=False, cancel_futures=True)
-            if self._running and self._running.poll() is None:
+            if self._running:
                 self._running.terminate()
         self._pool.shutdown()
         self._temporary.cleanup()
