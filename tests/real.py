@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -12,3 +14,27 @@ COFFEE = ROOT / "tests" / "photos" / "coffee.jpg"
 SHARED = ROOT.parent / "shared"
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@contextmanager
+def killed_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill it at the end, or sooner if what a test waits for does not come."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        process.kill()
+
+
+# The start of a program: edgecat.watching prints a line once it has looked for the first time, so that what comes from then on is new.
+SAYS_WHEN_IT_WATCHES = """
+import sys, edgecat.watching as watching
+look = watching._look
+def first_look(*given):
+    found = look(*given)
+    print("watching", flush=True)
+    watching._look = look
+    return found
+watching._look = first_look"""

@@ -24,7 +24,7 @@ LAYERS = [
     ["description", "board", "peak"],
     ["foreign"],
     ["classifier"],
-    ["evaluation", "inspection", "first_answer", "cloud_vision"],
+    ["evaluation", "inspection", "first_answer", "cloud_vision", "watching"],
     ["timing", "gallery"],
     ["plots"],
     ["report"],

@@ -7,10 +7,18 @@ from typing import Annotated
 
 import typer
 
-# command -> its module of edgecat.cli, which has a function of the command's name; in the order of --help
+# command -> its module of edgecat.cli, and the function there; in the order of --help
 COMMANDS = {
-    **{"classify": "classify", "evaluate": "evaluate", "bench": "bench", "report": "report"},
-    **{"train": "training", "export": "export", "models": "models", "info": "info", "label": "label"},
+    "classify": ("classify", "classify"),
+    "watch": ("watch", "watching"),
+    "evaluate": ("evaluate", "evaluate"),
+    "bench": ("bench", "bench"),
+    "report": ("report", "report"),
+    "train": ("training", "train"),
+    "export": ("export", "export"),
+    "models": ("models", "models"),
+    "info": ("info", "info"),
+    "label": ("label", "label"),
 }
 
 
@@ -26,7 +34,8 @@ def app_of(words: list[str]) -> typer.Typer:
     )
     app.callback()(root)
     for name in words[:1] if words[:1] and words[0] in COMMANDS else COMMANDS:
-        app.command(name)(getattr(import_module(f"edgecat.cli.{COMMANDS[name]}"), name))
+        module, function = COMMANDS[name]
+        app.command(name)(getattr(import_module(f"edgecat.cli.{module}"), function))
     return app
 
 
