@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import importlib.util
 import io
 import json
 import os
@@ -25,8 +24,7 @@ from vision_server import KEY, MAX_BYTES, Fault, VisionServer, bad_key, quota_ex
 
 from edgecat import CloudError, PhotoError
 
-if importlib.util.find_spec("google.cloud") is None:
-    pytest.skip("needs edgecat[cloud]", allow_module_level=True)
+pytest.importorskip("google.cloud", reason="needs edgecat[cloud]")
 
 from edgecat.cloud_request import FREE_UNITS, HEAVY
 from edgecat.cloud_vision import CloudVision, Patience

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import io
 import json
 import re
@@ -26,6 +27,8 @@ from edgecat import report
 from edgecat.classifier import DEFAULT_MODEL
 from edgecat.engines import cores
 from edgecat.errors import DataError
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="needs edgecat[plots]")
 
 HISTORY = ROOT / "bench" / "records" / "mobilenet"
 EXPECTED = "expected the output of: edgecat evaluate DATA --json"
