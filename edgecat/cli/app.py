@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgecat.cli import bench, classify, evaluate, export, info, label, models, report, training
+from edgecat.cli import bench, classify, evaluate, export, info, label, models, report, serve, training
 
 app = typer.Typer(
     help="Is there a cat or a dog in this photo? Classify photos without the cloud; train, export and verify the classifier.",
@@ -20,6 +20,7 @@ app.command()(classify.classify)
 app.command()(evaluate.evaluate)
 app.command()(bench.bench)
 app.command()(report.report)
+app.command()(serve.serve)
 app.command()(training.train)
 app.command()(export.export)
 app.command()(models.models)

@@ -1,0 +1,93 @@
+"""The process, or processes, that answer: their socket, log and stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import os
+import signal
+import socket
+import tempfile
+import warnings
+from datetime import datetime, timezone
+from functools import partial
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from edgecat.classifier import Classifier
+from edgecat.errors import EdgecatError
+from edgecat.server.app import Settings, make_app
+from edgecat.server.http import options
+
+STOP_SECONDS = 90  # for what was accepted to be answered, once told to stop
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line. A request's comes ready; nothing of it is a photo or a key."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
+        found = getattr(record, "record", None) or {"level": record.levelname.lower(), "message": record.getMessage()}
+        if record.exc_info:
+            found |= {"traceback": self.formatException(record.exc_info)}
+        return json.dumps({"time": when, **found})
+
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "edgecat.server.run.JsonLines"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "loggers": {
+        "edgecat.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        "asyncio": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+    },
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what listens there can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that clients may connect to already. Raises EdgecatError."""
+    try:
+        family, *_, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.create_server(address[:2], family=family, backlog=1024)
+    except socket.gaierror:
+        raise EdgecatError(f"--host {host}: no address of this machine; expected such as 127.0.0.1, or 0.0.0.0 for all") from None
+    except OSError as error:
+        if error.errno == 98 or "in use" in str(error):
+            raise EdgecatError(f"port {port} of {host} is in use; stop what uses it, or give another --port") from None
+        raise EdgecatError(f"cannot listen on port {port} of {host} ({error.strerror}); give another --host or --port") from None
+    return listening
+
+
+def serve(settings: Settings, opened: Classifier, listening: socket.socket, workers: int) -> None:
+    """Answer until told to stop, then answer what was accepted. With several `workers`, each process opens the model anew."""
+    config = partial(uvicorn.Config, log_config=LOGGING, lifespan="on", timeout_graceful_shutdown=STOP_SECONDS, workers=workers, **options())
+    warnings.filterwarnings("ignore", module="PIL")
+    if workers == 1:
+        # uvicorn raises the signal once more when all is answered.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        uvicorn.Server(config(make_app(settings, opened))).run([listening])
+        return
+    opened.close()
+    with tempfile.TemporaryDirectory(prefix="edgecat-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        Multiprocess(config(partial(make_app, settings), factory=True), [listening]).run()
+
+
+def address_of(listening: socket.socket, host: str) -> str:
+    """For a person."""
+    shown = f"[{host.strip('[]')}]" if ":" in host else host
+    return f"http://{shown}:{listening.getsockname()[1]}"
+
+
