@@ -38,7 +38,7 @@ _CONTEXT = ("latLongRect", "languageHints", "cropHintsParams", "productSearchPar
 Record = dict[str, Any]
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """Why a request as a whole is refused: HTTP's code, a message for people, and google.rpc details."""
 
     def __init__(self, code: int, message: str, *details: Record, headers: Mapping[str, str] | None = None) -> None:
@@ -63,11 +63,11 @@ class Question(NamedTuple):
 
 
 def read_request(body: bytes) -> list[Question]:
-    """The questions of a BatchAnnotateImagesRequest in JSON. Raises Refusal."""
+    """The questions of a BatchAnnotateImagesRequest in JSON. Raises RefusedError."""
     try:
         given = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Refusal(400, f"Invalid JSON payload received. {_clipped(error)}") from None
+        raise RefusedError(400, f"Invalid JSON payload received. {_clipped(error)}") from None
     top = _object(given, "", "requests", "parent", "labels")
     _string(top, "", "parent")
     if (labels := top.get("labels")) is not None:
@@ -91,11 +91,15 @@ def annotation(found: Classification, card: ModelCard, max_results: int = DEFAUL
     shown = [(*GROUPS[group], score) for group, score in sums.items() if group in GROUPS and score >= least]
     shown += [(label[:1].upper() + label[1:], "", score) for label, score in found.scores if label not in GROUPS and label != "neither" and score >= MIN_SCORE]
     shown.sort(key=lambda each: -each[2])
-    return {
-        "labelAnnotations": [
-            {**({"mid": mid} if mid else {}), "description": name, "score": score, "topicality": score} for name, mid, score in shown[:max_results]
-        ]
-    } if shown else {}
+    return (
+        {
+            "labelAnnotations": [
+                {**({"mid": mid} if mid else {}), "description": name, "score": score, "topicality": score} for name, mid, score in shown[:max_results]
+            ]
+        }
+        if shown
+        else {}
+    )
 
 
 def answer(annotated: Record, error: Record | None) -> Record:
@@ -112,23 +116,23 @@ BAD_IMAGE = rpc_status(INVALID_ARGUMENT, "Bad image data.")
 TOO_LATE = rpc_status(DEADLINE_EXCEEDED, "The photo could not be classified in time.")
 
 
-def missing_key() -> Refusal:
-    return Refusal(403, "Method doesn't allow unregistered callers (callers without established identity). Please use an API key to call this API.")
+def missing_key() -> RefusedError:
+    return RefusedError(403, "Method doesn't allow unregistered callers (callers without established identity). Please use an API key to call this API.")
 
 
-def bad_key() -> Refusal:
+def bad_key() -> RefusedError:
     info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googleapis.com"}
-    return Refusal(400, "API key not valid. Please pass a valid API key.", info)
+    return RefusedError(400, "API key not valid. Please pass a valid API key.", info)
 
 
-def too_large(limit: int) -> Refusal:
-    return Refusal(400, f"Request payload size exceeds the limit: {limit} bytes.")
+def too_large(limit: int) -> RefusedError:
+    return RefusedError(400, f"Request payload size exceeds the limit: {limit} bytes.")
 
 
-def too_busy(seconds: int) -> Refusal:
+def too_busy(seconds: int) -> RefusedError:
     """`seconds` is how long to wait before asking again."""
     info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"}
-    return Refusal(429, f"Too many photos are waiting; ask again in {seconds} s.", info, headers={"Retry-After": str(seconds)})
+    return RefusedError(429, f"Too many photos are waiting; ask again in {seconds} s.", info, headers={"Retry-After": str(seconds)})
 
 
 # JSON as protobuf reads it: names in camelCase or snake_case, numbers as text too, null for what is not there, and no name that is not known.
@@ -237,13 +241,13 @@ def _string(record: Record, path: str, name: str) -> str:
     return value
 
 
-def _bad_value(path: str, kind: str, value: Any) -> Refusal:
+def _bad_value(path: str, kind: str, value: Any) -> RefusedError:
     return _invalid(path, f"Invalid value at '{path}' ({kind}), {_clipped(json.dumps(value))}")
 
 
-def _invalid(field: str, message: str) -> Refusal:
+def _invalid(field: str, message: str) -> RefusedError:
     violation = {"field": field, "description": message} if field else {"description": message}
-    return Refusal(400, message, {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]})
+    return RefusedError(400, message, {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]})
 
 
 def _snake(name: str) -> str:

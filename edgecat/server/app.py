@@ -12,9 +12,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
+from anyio import fail_after
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders, UploadFile
 from starlette.exceptions import HTTPException
@@ -32,8 +33,8 @@ from edgecat.photo import EncodedPhoto
 from edgecat.server.metrics import Metrics
 from edgecat.server.openapi import openapi
 from edgecat.server.page import Page
-from edgecat.server.pool import MAX_WAITING, Answer, Full, Pool
-from edgecat.vision_protocol import MAX_BODY, MAX_PHOTO, Question, Record, Refusal
+from edgecat.server.pool import MAX_WAITING, Answer, FullError, Pool
+from edgecat.vision_protocol import MAX_BODY, MAX_PHOTO, Question, Record, RefusedError
 
 MANY_LABELS = 5  # of a model with more, so many are answered, as by `edgecat classify`
 MULTIPART = 64 * 1024  # bytes around a photo in a form
@@ -43,14 +44,16 @@ STILL_RECEIVED = 4  # times the limit; so much of a body that is too large is re
 log = logging.getLogger("edgecat.server")
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """How long things may take, in seconds, and how many photos may wait."""
 
     silence: float = 10.0  # between two pieces of a body
     least_rate: float = 50_000.0  # bytes a second of a body on average, once `silence` is over
     answer: float = 60.0  # from the body to the answer
     waiting: int = MAX_WAITING  # photos
+
+
+LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Settings:
     description: Description | None = None
     key: str = ""  # that clients must show; empty where none is asked for
     threads: int = 1  # that decode and classify
-    limits: Limits = Limits()
+    limits: Limits = LIMITS
 
     def open(self) -> Classifier:
         """Each thread gets an engine of its own that uses one thread. Raises ModelError, EngineError."""
@@ -83,7 +86,7 @@ def make_app(settings: Settings, classifier: Classifier | None = None) -> ASGIAp
         Route("/openapi.json", server.show_openapi, methods=["GET"]),
         Route("/", server.page, methods=["GET"]),
     ]
-    handlers: Mapping[Any, Any] = {Refusal: _refused, HTTPException: _refused_by_starlette, ClientDisconnect: _gone, Exception: _unforeseen}
+    handlers: Mapping[Any, Any] = {RefusedError: _refused, HTTPException: _refused_by_starlette, ClientDisconnect: _gone, Exception: _unforeseen}
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=server.lifespan)
     app.router.redirect_slashes = False
     return _Front(app, settings, server.metrics)
@@ -138,14 +141,14 @@ class _Server:
         body = await self._body(request, MAX_PHOTO + MULTIPART * form)
         photo, name = await _from_form(request.headers, body) if form else (body, "")
         if not photo:
-            raise Refusal(400, "No photo: expected one as the body, or as a file in a form.")
+            raise RefusedError(400, "No photo: expected one as the body, or as a file in a form.")
         if len(photo) > MAX_PHOTO:
             raise protocol.too_large(MAX_PHOTO)
         [answer] = await self._classify(request, [EncodedPhoto(name or "photo", photo)])
         if answer is None:
-            raise Refusal(504, protocol.TOO_LATE["message"])
+            raise RefusedError(504, protocol.TOO_LATE["message"])
         if isinstance(answer.result, PhotoError):
-            raise Refusal(400, str(answer.result))
+            raise RefusedError(400, str(answer.result))
         return _json(as_record(name or "-", answer.result, top), request)
 
     async def model(self, _: Request) -> Response:
@@ -164,26 +167,28 @@ class _Server:
         return Response(self._page.content, headers=self._page.headers, media_type="text/html; charset=utf-8")
 
     async def _body(self, request: Request, limit: int) -> bytes:
-        """The body of a request that says how long it is. Raises Refusal."""
+        """The body of a request that says how long it is. Raises RefusedError."""
         began = time.perf_counter()
         if "content-length" not in request.headers:
-            raise Refusal(411, "The request has no Content-Length; send it with the length of its body.")
+            raise RefusedError(411, "The request has no Content-Length; send it with the length of its body.")
         length = int(request.headers["content-length"])
         if length > STILL_RECEIVED * limit:
             raise protocol.too_large(limit)
-        received, kept = 0, []
-        stream = request.stream()
-        while received < length:
-            patience = min(self.limits.silence, self.limits.silence + received / self.limits.least_rate - (time.perf_counter() - began))
+        received, kept, more = 0, [], True
+        while more:
+            silence, least_rate, _, _ = self.limits
+            patience = min(silence, silence + received / least_rate - (time.perf_counter() - began))
             try:
-                piece = await asyncio.wait_for(anext(stream), patience)
-            except asyncio.TimeoutError:
-                raise Refusal(408, "The request's body came too slowly.", headers={"Connection": "close"}) from None
-            except StopAsyncIteration:
-                raise Refusal(400, "The request's body is shorter than its Content-Length.") from None
-            received += len(piece)
+                with fail_after(patience):
+                    message = await request.receive()
+            except TimeoutError:
+                raise RefusedError(408, "The request's body came too slowly.", headers={"Connection": "close"}) from None
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            received += len(message["body"])
             if length <= limit:
-                kept.append(piece)
+                kept.append(message["body"])
+            more = message["more_body"]
         if length > limit:
             raise protocol.too_large(limit)
         request.state.received = length
@@ -191,12 +196,12 @@ class _Server:
         return b"".join(kept)
 
     async def _classify(self, request: Request, photos: Sequence[EncodedPhoto]) -> list[Answer | None]:
-        """Answers in order, None where there was no time. Raises Refusal."""
+        """Answers in order, None where there was no time. Raises RefusedError."""
         if not photos:
             return []
         try:
             futures = self.pool.submit(photos)
-        except Full as full:
+        except FullError as full:
             raise protocol.too_busy(full.seconds) from None
         _, late = await asyncio.wait(futures, timeout=self.limits.answer)
         for future in late:
@@ -259,11 +264,11 @@ class _Front:
         except Exception:
             log.exception("unforeseen")
             if not code:
-                await _as_response(Refusal(500, "Internal error encountered."))(scope, receive, sending)
+                await _as_response(RefusedError(500, "Internal error encountered."))(scope, receive, sending)
         finally:
             self._record(scope, code, time.perf_counter() - began)
 
-    def _refusal(self, scope: Scope) -> Refusal | None:
+    def _refusal(self, scope: Scope) -> RefusedError | None:
         """Why a request does not get past here, if it does not."""
         if not self._key or not scope["path"].startswith(("/v1/", "/metrics")):
             return None
@@ -292,17 +297,17 @@ def _json(record: Record, request: Request | None = None) -> Response:
     return Response(json.dumps(record), headers=timing, media_type="application/json; charset=UTF-8")
 
 
-def _as_response(refusal: Refusal) -> Response:
+def _as_response(refusal: RefusedError) -> Response:
     return Response(json.dumps(refusal.envelope()), refusal.code, headers=refusal.headers, media_type="application/json; charset=UTF-8")
 
 
-async def _refused(_: Request, refusal: Refusal) -> Response:
+async def _refused(_: Request, refusal: RefusedError) -> Response:
     return _as_response(refusal)
 
 
 async def _refused_by_starlette(request: Request, error: HTTPException) -> Response:
     messages = {404: "Requested entity was not found.", 405: f"{request.method} is not a method of this address."}
-    return _as_response(Refusal(error.status_code, messages.get(error.status_code, error.detail), headers=error.headers))
+    return _as_response(RefusedError(error.status_code, messages.get(error.status_code, error.detail), headers=error.headers))
 
 
 async def _gone(_: Request, __: ClientDisconnect) -> Response:
@@ -310,14 +315,14 @@ async def _gone(_: Request, __: ClientDisconnect) -> Response:
 
 
 async def _unforeseen(_: Request, __: Exception) -> Response:
-    return _as_response(Refusal(500, "Internal error encountered."))
+    return _as_response(RefusedError(500, "Internal error encountered."))
 
 
 def _check_content_type(headers: Headers, *expected: str) -> str:
-    """In small letters and without parameters, or empty where it is not said. Raises Refusal."""
+    """In small letters and without parameters, or empty where it is not said. Raises RefusedError."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind and not kind.startswith(expected):
-        raise Refusal(415, f"Content-Type '{kind[:100]}', expected {' or '.join(f'{name}*' if name.endswith('/') else name for name in expected)}.")
+        raise RefusedError(415, f"Content-Type '{kind[:100]}', expected {' or '.join(f'{name}*' if name.endswith('/') else name for name in expected)}.")
     return kind
 
 
@@ -326,7 +331,7 @@ def _top(request: Request) -> int | None:
     if given is None:
         return None
     if not (given.isascii() and given.isdecimal() and len(given) < 10 and int(given)):
-        raise Refusal(400, f"top '{given[:20]}', expected a whole number of at least 1.")
+        raise RefusedError(400, f"top '{given[:20]}', expected a whole number of at least 1.")
     return int(given)
 
 
@@ -335,7 +340,7 @@ class _InMemory(MultiPartParser):
 
 
 async def _from_form(headers: Headers, body: bytes) -> tuple[bytes, str]:
-    """The one file of a form, and its name. Raises Refusal."""
+    """The one file of a form, and its name. Raises RefusedError."""
 
     async def stream() -> AsyncIterator[bytes]:
         yield body
@@ -343,7 +348,7 @@ async def _from_form(headers: Headers, body: bytes) -> tuple[bytes, str]:
     try:
         form = await _InMemory(headers, stream(), max_files=1, max_fields=10).parse()  # type: ignore[arg-type]
     except (MultiPartException, ValueError) as error:
-        raise Refusal(400, f"The form cannot be read: {getattr(error, 'message', error)}") from None
+        raise RefusedError(400, f"The form cannot be read: {getattr(error, 'message', error)}") from None
     try:
         for _, value in form.multi_items():
             if isinstance(value, UploadFile):
@@ -352,5 +357,3 @@ async def _from_form(headers: Headers, body: bytes) -> tuple[bytes, str]:
         with suppress(OSError):
             await form.close()
     return b"", ""
-
-

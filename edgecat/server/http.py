@@ -67,4 +67,12 @@ class GuardedProtocol(HttpToolsProtocol):
 
 def options() -> dict[str, Any]:
     """For uvicorn.Config."""
-    return {"http": GuardedProtocol, "ws": "none", "access_log": False, "timeout_keep_alive": int(IDLE_SECONDS), "server_header": False, "proxy_headers": False}
+    return {
+        "http": GuardedProtocol,
+        "interface": "asgi3",
+        "ws": "none",
+        "access_log": False,
+        "timeout_keep_alive": int(IDLE_SECONDS),
+        "server_header": False,
+        "proxy_headers": False,
+    }

@@ -22,7 +22,7 @@ MAX_PIXELS = 75_000_000  # of a photo, as Cloud Vision has it; the largest that 
 HEAVY = 16_000_000  # pixels; photos with more are decoded one at a time, as each may take hundreds of megabytes
 
 
-class Full(Exception):
+class FullError(Exception):
     """More photos are waiting than may; `seconds` is how long they will take."""
 
     def __init__(self, seconds: int) -> None:
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 
 class Pool:
-    """Classifies photos in `threads` threads, for an event loop. Raises Full where more than `room` photos would wait."""
+    """Classifies photos in `threads` threads, for an event loop. Raises FullError where more than `room` photos would wait."""
 
     def __init__(self, classifier: Classifier, threads: int, room: int = MAX_WAITING) -> None:
         self.classifier = classifier
@@ -48,15 +48,15 @@ class Pool:
         self._room = room
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="edgecat")
         self._threads = threads
-        self._seconds = 0.01  # of one photo, about; for Full
+        self._seconds = 0.01  # of one photo, about; for FullError
         self._counting = threading.Lock()
         self._heavy = threading.Lock()
 
     def submit(self, photos: Sequence[EncodedPhoto]) -> list[asyncio.Future[Answer]]:
-        """Futures of the answers, all of them or, where there is no room, none. Raises Full."""
+        """Futures of the answers, all of them or, where there is no room, none. Raises FullError."""
         with self._counting:
             if self.waiting + len(photos) > self._room:
-                raise Full(max(1, math.ceil(self.waiting * self._seconds / self._threads)))
+                raise FullError(max(1, math.ceil(self.waiting * self._seconds / self._threads)))
             self.waiting += len(photos)
         return [asyncio.wrap_future(self._submit(photo)) for photo in photos]
 

@@ -61,6 +61,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listening = socket.create_server(address[:2], family=family, backlog=1024)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else the second half of an answer waits for the client's word on the first
     except socket.gaierror:
         raise EdgecatError(f"--host {host}: no address of this machine; expected such as 127.0.0.1, or 0.0.0.0 for all") from None
     except OSError as error:
@@ -89,5 +90,3 @@ def address_of(listening: socket.socket, host: str) -> str:
     """For a person."""
     shown = f"[{host.strip('[]')}]" if ":" in host else host
     return f"http://{shown}:{listening.getsockname()[1]}"
-
-
