@@ -45,12 +45,13 @@ log = logging.getLogger("edgecat.server")
 
 
 class Limits(NamedTuple):
-    """How long things may take, in seconds, and how many photos may wait."""
+    """How long things may take, in seconds, and how much may be held."""
 
     silence: float = 10.0  # between two pieces of a body
     least_rate: float = 50_000.0  # bytes a second of a body on average, once `silence` is over
     answer: float = 60.0  # from the body to the answer
     waiting: int = MAX_WAITING  # photos
+    held: int = 256 * 1024 * 1024  # bytes of bodies that are being received or answered
 
 
 LIMITS = Limits()
@@ -105,6 +106,7 @@ class _Server:
     def __init__(self, settings: Settings, classifier: Classifier) -> None:
         self.classifier = classifier
         self.limits = settings.limits
+        self._held = 0
         self.pool = Pool(classifier, settings.threads, settings.limits.waiting)
         self.metrics = Metrics()
         self.metrics.model(classifier.name, classifier.engine, version("edgecat"))
@@ -123,13 +125,12 @@ class _Server:
     async def annotate(self, request: Request) -> Response:
         """Google's images:annotate."""
         _check_content_type(request.headers, "application/json")
-        body = await self._body(request, MAX_BODY)
-        began = time.perf_counter()
-        questions = await asyncio.to_thread(protocol.read_request, body) if len(body) > LARGE else protocol.read_request(body)
-        request.state.stages["read"] = time.perf_counter() - began
-        del body
-        asked = [number for number, question in enumerate(questions) if question.content]
-        answers = await self._classify(request, [EncodedPhoto(f"requests[{number}]", questions[number].content) for number in asked])
+        async with self._body(request, MAX_BODY) as body:
+            began = time.perf_counter()
+            questions = await asyncio.to_thread(protocol.read_request, body) if len(body) > LARGE else protocol.read_request(body)
+            request.state.stages["read"] = time.perf_counter() - began
+            asked = [number for number, question in enumerate(questions) if question.content]
+            answers = await self._classify(request, [EncodedPhoto(f"requests[{number}]", questions[number].content) for number in asked])
         found = dict(zip(asked, answers, strict=True))
         return _json({"responses": [self._response(question, found.get(number)) for number, question in enumerate(questions)]}, request)
 
@@ -138,13 +139,13 @@ class _Server:
         top = _top(request)
         kind = _check_content_type(request.headers, "image/", "application/octet-stream", "multipart/form-data")
         form = kind == "multipart/form-data"
-        body = await self._body(request, MAX_PHOTO + MULTIPART * form)
-        photo, name = await _from_form(request.headers, body) if form else (body, "")
-        if not photo:
-            raise RefusedError(400, "No photo: expected one as the body, or as a file in a form.")
-        if len(photo) > MAX_PHOTO:
-            raise protocol.too_large(MAX_PHOTO)
-        [answer] = await self._classify(request, [EncodedPhoto(name or "photo", photo)])
+        async with self._body(request, MAX_PHOTO + MULTIPART * form) as body:
+            photo, name = await _from_form(request.headers, body) if form else (body, "")
+            if not photo:
+                raise RefusedError(400, "No photo: expected one as the body, or as a file in a form.")
+            if len(photo) > MAX_PHOTO:
+                raise protocol.too_large(MAX_PHOTO)
+            [answer] = await self._classify(request, [EncodedPhoto(name or "body", photo)])
         if answer is None:
             raise RefusedError(504, protocol.TOO_LATE["message"])
         if isinstance(answer.result, PhotoError):
@@ -166,34 +167,39 @@ class _Server:
     async def page(self, _: Request) -> Response:
         return Response(self._page.content, headers=self._page.headers, media_type="text/html; charset=utf-8")
 
-    async def _body(self, request: Request, limit: int) -> bytes:
-        """The body of a request that says how long it is. Raises RefusedError."""
-        began = time.perf_counter()
+    @asynccontextmanager
+    async def _body(self, request: Request, limit: int) -> AsyncIterator[bytes]:
+        """The body of a request that says how long it is, held until the end. Raises RefusedError."""
         if "content-length" not in request.headers:
             raise RefusedError(411, "The request has no Content-Length; send it with the length of its body.")
         length = int(request.headers["content-length"])
         if length > STILL_RECEIVED * limit:
             raise protocol.too_large(limit)
-        received, kept, more = 0, [], True
-        while more:
-            silence, least_rate, _, _ = self.limits
-            patience = min(silence, silence + received / least_rate - (time.perf_counter() - began))
-            try:
-                with fail_after(patience):
-                    message = await request.receive()
-            except TimeoutError:
-                raise RefusedError(408, "The request's body came too slowly.", headers={"Connection": "close"}) from None
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            received += len(message["body"])
-            if length <= limit:
-                kept.append(message["body"])
-            more = message["more_body"]
-        if length > limit:
-            raise protocol.too_large(limit)
-        request.state.received = length
-        request.state.stages["receive"] = time.perf_counter() - began
-        return b"".join(kept)
+        began, silence, least_rate = time.perf_counter(), self.limits.silence, self.limits.least_rate
+        received, kept, more = 0, bytearray(), True
+        try:
+            while more:
+                try:
+                    with fail_after(min(silence, silence + received / least_rate - (time.perf_counter() - began))):
+                        message = await request.receive()
+                except TimeoutError:
+                    raise RefusedError(408, "The request's body came too slowly.", headers={"Connection": "close"}) from None
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                received += len(message["body"])
+                if length <= limit:
+                    self._held += len(message["body"])
+                    kept += message["body"]
+                if self._held > self.limits.held:
+                    raise protocol.too_busy(1)
+                more = message["more_body"]
+            if length > limit:
+                raise protocol.too_large(limit)
+            request.state.received = received
+            request.state.stages["receive"] = time.perf_counter() - began
+            yield bytes(kept)
+        finally:
+            self._held -= len(kept)
 
     async def _classify(self, request: Request, photos: Sequence[EncodedPhoto]) -> list[Answer | None]:
         """Answers in order, None where there was no time. Raises RefusedError."""
@@ -208,10 +214,13 @@ class _Server:
             future.cancel()
         answers = [None if future in late else future.result() for future in futures]
         request.state.photos = len(photos)
+        stages = request.state.stages
         for answer in answers:
             self._count(answer)
-        if found := next(filter(None, answers), None):
-            request.state.stages |= {"queue": found.queue, "decode": found.decode, "run": found.run}
+            if answer is not None:
+                stages["queue"] = max(stages.get("queue", 0.0), answer.queue)
+                stages["decode"] = stages.get("decode", 0.0) + answer.decode
+                stages["run"] = stages.get("run", 0.0) + answer.run
         return answers
 
     def _count(self, answer: Answer | None) -> None:
@@ -221,6 +230,8 @@ class _Server:
             self.metrics.photo("INVALID_ARGUMENT")
         else:
             self.metrics.photo(answer.result.label)
+        if answer is not None:
+            self.metrics.stages({"queue": answer.queue, "decode": answer.decode, "run": answer.run})
 
     def _response(self, question: Question, answer: Answer | None) -> Record:
         if not question.content:
@@ -284,7 +295,7 @@ class _Front:
         route = endpoint.__name__ if endpoint is not None else "other"
         state = scope["state"]
         self._metrics.request(route, code, seconds)
-        self._metrics.stages(state["stages"])
+        self._metrics.stages({name: state["stages"][name] for name in ("receive", "read") if name in state["stages"]})
         milliseconds = {f"{name}_ms": round(1000 * taken, 2) for name, taken in state["stages"].items()}
         client = scope["client"][0] if scope.get("client") else ""
         asked = {"client": client, "method": scope["method"], "path": scope["path"][:200], "code": code}

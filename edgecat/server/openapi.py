@@ -20,7 +20,6 @@ _REASONS = {
     415: "The Content-Type is another.",
     429: "Too many photos are waiting.",
     500: "An error that nobody foresaw.",
-    503: "The server is stopping.",
     504: "The photo could not be classified in time.",
 }
 
