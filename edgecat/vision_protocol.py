@@ -215,12 +215,12 @@ def _object(given: Any, path: str, *known: str) -> Record:
         raise _invalid(path, f"Invalid value at '{path}', expected an object." if path else "Invalid JSON payload received. Root element must be an object.")
     if all(map(known.__contains__, given)):
         return given
-    camel = {_snake(name): name for name in known}
+    camel = {_snake(name): name for name in known} | {name: name for name in known}
     for name in given:
-        if name not in known and name not in camel:
+        if name not in camel:
             where = f" at '{path}'" if path else ""
             raise _invalid(path, f'Invalid JSON payload received. Unknown name "{_clipped(name)}"{where}: Cannot find field.')
-    return {camel.get(name, name): value for name, value in given.items()}
+    return {camel[name]: value for name, value in given.items()}
 
 
 def _list(record: Record, path: str, name: str) -> list[Any]:

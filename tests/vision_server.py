@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import importlib.util
 import json
 import logging.config
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter, deque
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-pytest.importorskip("uvicorn", reason="needs edgecat[serve]")
+if importlib.util.find_spec("uvicorn") is None:
+    pytest.skip("needs edgecat[serve]", allow_module_level=True)
 
 import uvicorn
 from starlette.requests import Request
@@ -56,7 +63,7 @@ class _Protocol(GuardedProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self.scope[TRANSPORT] = self.transport  # type: ignore[typeddict-unknown-key]
+        self.scope[TRANSPORT] = self.transport  # type: ignore[literal-required]
 
 
 class Running:
@@ -81,6 +88,30 @@ class Running:
         self._uvicorn.should_exit = True
         self._thread.join(10)
         self._socket.close()
+
+
+class Process(Running):
+    """`edgecat serve` as a user starts it."""
+
+    def __init__(self, *arguments: str, stderr: Path, **environment: str) -> None:
+        command = [sys.executable, "-c", "import edgecat.cli; edgecat.cli.main()", "serve", "--port", "0", *arguments]
+        with stderr.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **environment})
+        assert self.process.stdout
+        self.said = self.process.stdout.readline()
+        self.port = int(re.findall(r":(\d+)\n$", self.said)[0])
+        self.address = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.terminate()
+        with self.process:
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
 
 
 class VisionServer(Running):

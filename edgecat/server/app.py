@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
+import python_multipart  # noqa: F401  # Starlette would only miss it when a form comes
 from anyio import fail_after
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders, UploadFile

@@ -16,7 +16,7 @@ class Metrics:
     """One server's counters, in a registry of its own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._own = CollectorRegistry()
         self._requests = Counter("edgecat_requests", "Requests answered, by what was asked and HTTP's code.", ("route", "code"), registry=self._own)
         self._photos = Counter("edgecat_photos", "Photos answered, by label or the google.rpc code of the error.", ("answer",), registry=self._own)
@@ -44,5 +44,5 @@ class Metrics:
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self._own)
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import logging
@@ -65,25 +66,25 @@ def listen(host: str, port: int) -> socket.socket:
     except socket.gaierror:
         raise EdgecatError(f"--host {host}: no address of this machine; expected such as 127.0.0.1, or 0.0.0.0 for all") from None
     except OSError as error:
-        if error.errno == 98 or "in use" in str(error):
+        if error.errno == errno.EADDRINUSE:
             raise EdgecatError(f"port {port} of {host} is in use; stop what uses it, or give another --port") from None
-        raise EdgecatError(f"cannot listen on port {port} of {host} ({error.strerror}); give another --host or --port") from None
+        raise EdgecatError(f"cannot listen on port {port} of {host} ({os.strerror(error.errno or 0)}); give another --host or --port") from None
     return listening
 
 
 def serve(settings: Settings, opened: Classifier, listening: socket.socket, workers: int) -> None:
     """Answer until told to stop, then answer what was accepted. With several `workers`, each process opens the model anew."""
-    config = partial(uvicorn.Config, log_config=LOGGING, lifespan="on", timeout_graceful_shutdown=STOP_SECONDS, workers=workers, **options())
+    more = {**options(), "log_config": LOGGING, "lifespan": "on", "timeout_graceful_shutdown": STOP_SECONDS}
     warnings.filterwarnings("ignore", module="PIL")
     if workers == 1:
         # uvicorn raises the signal once more when all is answered.
         signal.signal(signal.SIGTERM, lambda *_: None)
-        uvicorn.Server(config(make_app(settings, opened))).run([listening])
+        uvicorn.Server(uvicorn.Config(make_app(settings, opened), **more)).run([listening])
         return
     opened.close()
     with tempfile.TemporaryDirectory(prefix="edgecat-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        Multiprocess(config(partial(make_app, settings), factory=True), [listening]).run()
+        Multiprocess(uvicorn.Config(partial(make_app, settings), factory=True, workers=workers, **more), [listening]).run()
 
 
 def address_of(listening: socket.socket, host: str) -> str:
