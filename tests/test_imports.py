@@ -24,7 +24,7 @@ LAYERS = [
     ["description", "board", "peak"],
     ["foreign"],
     ["classifier"],
-    ["evaluation", "inspection", "first_answer", "cloud_vision", "vision_protocol"],
+    ["evaluation", "inspection", "first_answer", "cloud_vision", "vision_protocol", "record"],
     ["timing", "gallery", "server"],
     ["plots"],
     ["report"],

@@ -346,6 +346,16 @@ def test_what_is_no_http(server: Running) -> None:
     assert ask(server, "GET", "/healthz").code == 200
 
 
+def test_nothing_is_fetched(server: Running) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        elsewhere.settimeout(0.5)
+        address = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/cat.jpg"
+        for source in ({"imageUri": address}, {"gcsImageUri": address}):
+            assert annotate(server, {"image": {"source": source}, "features": LABELS}).json["responses"][0]["error"]["code"] == 7
+        with pytest.raises(TimeoutError):
+            elsewhere.accept()
+
+
 # The plain API
 
 

@@ -27,17 +27,17 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgecat import vision_protocol as protocol
-from edgecat.classifier import Classification, Classifier
+from edgecat.classifier import Classifier
 from edgecat.description import Description
 from edgecat.errors import PhotoError
 from edgecat.photo import EncodedPhoto
+from edgecat.record import as_record
 from edgecat.server.metrics import Metrics
 from edgecat.server.openapi import openapi
 from edgecat.server.page import Page
 from edgecat.server.pool import MAX_WAITING, Answer, FullError, Pool
 from edgecat.vision_protocol import MAX_BODY, MAX_PHOTO, Question, Record, RefusedError
 
-MANY_LABELS = 5  # of a model with more, so many are answered, as by `edgecat classify`
 MULTIPART = 64 * 1024  # bytes around a photo in a form
 LARGE = 1024 * 1024  # bytes; a body with more is read in a thread, so that others are answered meanwhile
 STILL_RECEIVED = 4  # times the limit; so much of a body that is too large is read off, so that its sender gets to hear why it is refused
@@ -84,21 +84,14 @@ def make_app(settings: Settings, classifier: Classifier | None = None) -> ASGIAp
         Route("/v1/classify", server.classify, methods=["POST"]),
         Route("/v1/model", server.model, methods=["GET"]),
         Route("/healthz", server.healthz, methods=["GET"]),
-        Route("/metrics", server.show_metrics, methods=["GET"]),
-        Route("/openapi.json", server.show_openapi, methods=["GET"]),
+        Route("/metrics", server.metrics, methods=["GET"]),
+        Route("/openapi.json", server.openapi, methods=["GET"]),
         Route("/", server.page, methods=["GET"]),
     ]
     handlers: Mapping[Any, Any] = {RefusedError: _refused, HTTPException: _refused_by_starlette, ClientDisconnect: _gone, Exception: _unforeseen}
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=server.lifespan)
     app.router.redirect_slashes = False
-    return _Front(app, settings, server.metrics)
-
-
-def as_record(name: str, found: Classification, top: int | None) -> Record:
-    """A photo's answer as `edgecat classify --json` prints it."""
-    top = MANY_LABELS if top is None and len(found.scores) > MANY_LABELS else top
-    scores = {label: round(score, 6) for label, score in found.scores[:top]}
-    return {"photo": name, "label": found.label, "score": round(found.score, 6), "group": found.group, "scores": scores, "engine": found.engine}
+    return _Front(app, settings, server.counters)
 
 
 class _Server:
@@ -109,8 +102,8 @@ class _Server:
         self.limits = settings.limits
         self._held = 0
         self.pool = Pool(classifier, settings.threads, settings.limits.waiting)
-        self.metrics = Metrics()
-        self.metrics.model(classifier.name, classifier.engine, version("edgecat"))
+        self.counters = Metrics()
+        self.counters.model(classifier.name, classifier.engine, version("edgecat"))
         self._page = Page()
         self._openapi = json.dumps(openapi(bool(settings.key)), indent=1).encode()
         self._card = classifier.card.to_json().encode()
@@ -159,10 +152,10 @@ class _Server:
     async def healthz(self, _: Request) -> Response:
         return _json({"status": "ok", "model": self.classifier.name, "engine": self.classifier.engine, "waiting": self.pool.waiting})
 
-    async def show_metrics(self, _: Request) -> Response:
-        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    async def metrics(self, _: Request) -> Response:
+        return Response(self.counters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def show_openapi(self, _: Request) -> Response:
+    async def openapi(self, _: Request) -> Response:
         return Response(self._openapi, media_type="application/json")
 
     async def page(self, _: Request) -> Response:
@@ -226,13 +219,13 @@ class _Server:
 
     def _count(self, answer: Answer | None) -> None:
         if answer is None:
-            self.metrics.photo("DEADLINE_EXCEEDED")
+            self.counters.photo("DEADLINE_EXCEEDED")
         elif isinstance(answer.result, PhotoError):
-            self.metrics.photo("INVALID_ARGUMENT")
+            self.counters.photo("INVALID_ARGUMENT")
         else:
-            self.metrics.photo(answer.result.label)
+            self.counters.photo(answer.result.label)
         if answer is not None:
-            self.metrics.stages({"queue": answer.queue, "decode": answer.decode, "run": answer.run})
+            self.counters.stages({"queue": answer.queue, "decode": answer.decode, "run": answer.run})
 
     def _response(self, question: Question, answer: Answer | None) -> Record:
         if not question.content:

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from functools import partial
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from edgecat.classifier import Classifier
@@ -75,16 +76,20 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(settings: Settings, opened: Classifier, listening: socket.socket, workers: int) -> None:
     """Answer until told to stop, then answer what was accepted. With several `workers`, each process opens the model anew."""
     more = {**options(), "log_config": LOGGING, "lifespan": "on", "timeout_graceful_shutdown": STOP_SECONDS}
-    warnings.filterwarnings("ignore", module="PIL")
     if workers == 1:
         # uvicorn raises the signal once more when all is answered.
         signal.signal(signal.SIGTERM, lambda *_: None)
-        uvicorn.Server(uvicorn.Config(make_app(settings, opened), **more)).run([listening])
+        uvicorn.Server(uvicorn.Config(_quiet_app(settings, opened), **more)).run([listening])
         return
     opened.close()
     with tempfile.TemporaryDirectory(prefix="edgecat-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        Multiprocess(uvicorn.Config(partial(make_app, settings), factory=True, workers=workers, **more), [listening]).run()
+        Multiprocess(uvicorn.Config(partial(_quiet_app, settings), factory=True, workers=workers, **more), [listening]).run()
+
+
+def _quiet_app(settings: Settings, opened: Classifier | None = None) -> ASGIApp:
+    warnings.filterwarnings("ignore", module="PIL")  # notes on broken EXIF data and the like, which would stand between the lines of the log
+    return make_app(settings, opened)
 
 
 def address_of(listening: socket.socket, host: str) -> str:
