@@ -81,25 +81,25 @@ def read_request(body: bytes) -> list[Question]:
     return [_read_question(request, f"requests[{number}]") for number, request in enumerate(requests)]
 
 
-def annotation(found: Classification, card: ModelCard, max_results: int = DEFAULT_RESULTS) -> Record:
+def annotation(answered: Classification, card: ModelCard, max_results: int = DEFAULT_RESULTS) -> Record:
     """labelAnnotations of a photo, best first: labels and groups that score better than `neither`. A photo of neither has none, as the service's have."""
     sums: dict[str, float] = {}
-    for label, score in found.scores:
+    for label, score in answered.scores:
         group = card.groups.get(label, label)
         sums[group] = sums.get(group, 0.0) + score
     least = max(MIN_SCORE, sums.get("neither", 0.0))
     shown = [(*GROUPS[group], score) for group, score in sums.items() if group in GROUPS and score >= least]
-    shown += [(label[:1].upper() + label[1:], "", score) for label, score in found.scores if label not in GROUPS and label != "neither" and score >= MIN_SCORE]
+    shown += [
+        (label[:1].upper() + label[1:], "", score) for label, score in answered.scores if label not in GROUPS and label != "neither" and score >= MIN_SCORE
+    ]
+    if not shown:
+        return {}
     shown.sort(key=lambda each: -each[2])
-    return (
-        {
-            "labelAnnotations": [
-                {**({"mid": mid} if mid else {}), "description": name, "score": score, "topicality": score} for name, mid, score in shown[:max_results]
-            ]
-        }
-        if shown
-        else {}
-    )
+    return {"labelAnnotations": [_label(*each) for each in shown[:max_results]]}
+
+
+def _label(name: str, mid: str, score: float) -> Record:
+    return {**({"mid": mid} if mid else {}), "description": name, "score": score, "topicality": score}
 
 
 def answer(annotated: Record, error: Record | None) -> Record:
@@ -177,9 +177,10 @@ def _read_feature(given: Any, path: str) -> tuple[str, int]:
     name = kind if isinstance(kind, str) and kind in FEATURES else next((name for name, value in FEATURES.items() if _whole(kind) == value), None)
     if name is None:
         raise _bad_value(f"{path}.type", "type.googleapis.com/google.cloud.vision.v1.Feature.Type", kind)
-    count = _whole(feature.get("maxResults") or 0)
+    wanted = feature.get("maxResults")
+    count = 0 if wanted is None else _whole(wanted)
     if count is None or not -(2**31) <= count < 2**31:
-        raise _bad_value(f"{path}.max_results", "TYPE_INT32", feature["maxResults"])
+        raise _bad_value(f"{path}.max_results", "TYPE_INT32", wanted)
     return name, count
 
 

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -151,6 +152,18 @@ def test_the_example_of_the_readme(server: Running, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == "Cat 0.96875\n"
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_commands_of_the_readme(server: Running, tmp_path: Path) -> None:
+    [commands] = [found for found in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL) if "images:annotate" in found]
+    shutil.copy(CHELSEA, tmp_path / "cat.jpg")
+    command = ["bash", "-ec", commands.replace("curl ", "curl -sSw '\\n' --noproxy '*' ").replace(":8080", f":{server.port}")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    protocol, in_a_form, as_body = map(json.loads, done.stdout.splitlines())
+    assert protocol["responses"][0]["labelAnnotations"][0]["description"] == "Cat"
+    assert (in_a_form["photo"], in_a_form["label"]) == ("cat.jpg", "cat")
+    assert (as_body["photo"], as_body["scores"]) == ("-", {"cat": 0.96875})
+
+
 # The protocol by hand
 
 
@@ -205,6 +218,11 @@ BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
             b'{"requests": [{"features": [{"type": "CAT_DETECTION"}]}]}',
             r"Invalid value at 'requests\[0\]\.features\[0\]\.type' \(type\.googleapis\.com/google\.cloud\.vision\.v1\.Feature\.Type\), \"CAT_DETECTION\"",
             "requests[0].features[0].type",
+        ),
+        (
+            b'{"requests": [{"features": [{"maxResults": false}]}]}',
+            r"Invalid value at .*max_results' \(TYPE_INT32\), false",
+            "requests[0].features[0].max_results",
         ),
         (
             b'{"requests": [{"features": [{"type": 4, "maxResults": "many"}]}]}',
@@ -534,11 +552,19 @@ def test_connections_that_send_nothing_or_never_end_their_headers() -> None:
 
 
 def test_more_connections_than_may_be() -> None:
-    with Running(make_app(Settings()), http=Impatient) as impatient, contextlib.ExitStack() as opened:
-        for _ in range(60):
-            opened.enter_context(socket.create_connection(("127.0.0.1", impatient.port)))
-        time.sleep(1)  # until those before are cut
-        assert ask(impatient, "GET", "/healthz").code == 200
+    class Patient(Impatient):
+        head_seconds = 60
+
+    with Running(make_app(Settings()), http=Patient) as crowded, contextlib.ExitStack() as opened:
+        crowd = [opened.enter_context(socket.create_connection(("127.0.0.1", crowded.port))) for _ in range(60)]
+        assert ask(crowded, "GET", "/healthz").code == 200
+        for connection in crowd[:10]:  # those that waited longest made room
+            connection.settimeout(10)
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+        crowd[-1].settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            crowd[-1].recv(1)
 
 
 def test_slow_and_silent_clients_keep_nobody_else_waiting(tmp_path: Path) -> None:

@@ -27,11 +27,12 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._head_bytes = 0
         self._in_head = True
+        self._opened = self.loop.time()
         self._deadline: asyncio.TimerHandle | None = None
+        self._expect_within(self.head_seconds)
         if len(self.connections) > self.max_connections:
-            transport.abort()
-        else:
-            self._expect_within(self.head_seconds)
+            silent = [each for each in self.connections if isinstance(each, GuardedProtocol) and each.cycle is None and not each.transport.is_closing()]
+            min(silent, key=lambda each: each._opened).transport.abort()  # the one that has said nothing for longest
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_within(None)
