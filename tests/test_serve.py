@@ -468,26 +468,34 @@ def test_imagenet_labels_and_their_groups() -> None:
 
 
 class Slow(Classifier):
-    """Takes its time."""
+    """Waits before every answer until it is told to go on, or half a second."""
 
-    seconds = 0.3
+    def __init__(self, seconds: float = 0.5) -> None:
+        super().__init__(threads=1)
+        self.seconds = seconds
+        self.go_on = threading.Event()
 
     def run(self, tensor: Any) -> Any:
-        time.sleep(self.seconds)
+        self.go_on.wait(self.seconds)
         return super().run(tensor)
 
 
-def test_more_than_may_wait(server: Running) -> None:
-    settings = Settings(threads=1, limits=Limits(waiting=3))
-    with Running(make_app(settings, Slow(threads=1))) as busy:
-        codes: list[Answer] = []
-        threads = [threading.Thread(target=lambda: codes.append(annotate(busy, question(CHELSEA.read_bytes())))) for _ in range(8)]
+def test_more_than_may_wait() -> None:
+    slow = Slow(60)
+    with Running(make_app(Settings(threads=1, limits=Limits(waiting=3)), slow)) as busy:
+        answers: list[Answer] = []
+        threads = [threading.Thread(target=lambda: answers.append(annotate(busy, question(CHELSEA.read_bytes())))) for _ in range(8)]
         for thread in threads:
             thread.start()
+        began = time.monotonic()
+        while len(answers) < 5 and time.monotonic() - began < 30:
+            time.sleep(0.01)
+        assert [answer.code for answer in answers] == [429] * 5
+        slow.go_on.set()
         for thread in threads:
             thread.join()
-        assert sorted(answer.code for answer in codes) == [200] * 3 + [429] * 5
-        refused = next(answer for answer in codes if answer.code == 429)
+        assert [answer.code for answer in answers[5:]] == [200] * 3
+        refused = answers[0]
         assert int(refused.headers["retry-after"]) >= 1
         error = refused.json["error"]
         assert error["status"] == "RESOURCE_EXHAUSTED"
@@ -496,7 +504,7 @@ def test_more_than_may_wait(server: Running) -> None:
 
 
 def test_too_late() -> None:
-    with Running(make_app(Settings(threads=1, limits=Limits(answer=0.1)), Slow(threads=1))) as late:
+    with Running(make_app(Settings(threads=1, limits=Limits(answer=0.1)), Slow())) as late:
         answer = annotate(late, question(CHELSEA.read_bytes()))
         assert answer.json == {"responses": [{"error": {"code": 4, "message": "The photo could not be classified in time."}}]}
         answer = ask(late, "POST", "/v1/classify", CHELSEA.read_bytes())
@@ -534,7 +542,7 @@ def test_a_body_that_comes_too_slowly() -> None:
 
 
 class Impatient(GuardedProtocol):
-    head_seconds = 0.4
+    head_seconds = 1.0
     max_connections = 50
 
 
@@ -547,7 +555,7 @@ def test_connections_that_send_nothing_or_never_end_their_headers() -> None:
             connection.settimeout(10)
             with contextlib.suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
-        assert 0.3 < time.monotonic() - began < 8
+        assert 0.8 < time.monotonic() - began < 8
         assert ask(impatient, "GET", "/healthz").code == 200
 
 
@@ -577,25 +585,32 @@ def test_slow_and_silent_clients_keep_nobody_else_waiting(tmp_path: Path) -> Non
                 connection.sendall(b"x")
             began = time.monotonic()
             assert "labelAnnotations" in annotate(served, question(CHELSEA.read_bytes())).json["responses"][0]
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 10
 
 
 def test_sigterm_answers_what_was_accepted(tmp_path: Path) -> None:
     with Process(stderr=tmp_path / "log") as served:
         assert re.fullmatch(r"catdog-int8\.tflite \(LiteRT \S+\) answers at http://127\.0\.0\.1:\d+\n", served.said)
         file = io.BytesIO()
-        Image.open(CHELSEA).resize((3000, 2000)).save(file, "PNG", compress_level=1)
-        photo = file.getvalue()
+        Image.open(CHELSEA).resize((1600, 1200)).save(file, "JPEG", quality=85)
+        asked = [question(file.getvalue())] * 16
         answers: list[Answer] = []
-        threads = [threading.Thread(target=lambda: answers.append(ask(served, "POST", "/v1/classify", photo))) for _ in range(8)]
+
+        def keep_answer() -> None:
+            with contextlib.suppress(ConnectionError):  # of what came too late
+                answers.append(annotate(served, *asked))
+
+        threads = [threading.Thread(target=keep_answer) for _ in range(8)]
         for thread in threads:
             thread.start()
-        while ask(served, "GET", "/healthz").json["waiting"] < 6:
-            time.sleep(0.01)
+        began = time.monotonic()
+        while ask(served, "GET", "/healthz").json["waiting"] < 32:
+            assert time.monotonic() - began < 30
         served.process.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join(30)
-        assert [answer.code for answer in answers] == [200] * 8
+        assert sum(answer.code == 200 and len(answer.json["responses"]) == 16 for answer in answers) >= 2  # of 16 photos each, those that were accepted
+        assert {answer.code for answer in answers} == {200}
         assert served.process.wait(20) == 0
         with pytest.raises(ConnectionRefusedError):
             ask(served, "GET", "/healthz")

@@ -45,6 +45,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     frames.write_bytes(file.getvalue() * 2)
     options = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in ("gpu", "quic", "background-networking", "component-update", "sync"))]
     camera = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={frames}"]
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=[*options, *camera])
         yield opened
@@ -156,6 +157,7 @@ def test_the_camera_live_by_keyboard_alone(server: Running, browser: Browser) ->
         expect(page.get_by_role("button", name="Watch the camera")).to_be_visible()
         assert page.evaluate("document.getElementById('video').srcObject === null")
         page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Keep this picture")).to_be_visible()
         page.keyboard.press("Tab")
         expect(page.get_by_role("button", name="Keep this picture")).to_be_focused()
         page.wait_for_timeout(300)
