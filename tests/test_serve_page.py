@@ -63,6 +63,7 @@ class Visit:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("filechooser", lambda _: None)  # from here on, so that no key comes before Playwright listens
         self.page.goto(address)
 
     def __enter__(self) -> Visit:
@@ -142,6 +143,7 @@ def test_the_camera_live_by_keyboard_alone(server: Running, browser: Browser) ->
     with Visit(browser, server.address) as visit:
         page = visit.page
         page.keyboard.press("Tab")
+        expect(page.locator("#file")).to_be_focused()
         with page.expect_file_chooser() as chosen:
             page.keyboard.press("Enter")
         chosen.value.set_files(COFFEE)
