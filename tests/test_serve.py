@@ -588,6 +588,32 @@ def test_slow_and_silent_clients_keep_nobody_else_waiting(tmp_path: Path) -> Non
             assert time.monotonic() - began < 10
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell another process's memory")
+def test_memory_stays_flat(tmp_path: Path) -> None:
+    """bench/ has this with 20,000 requests."""
+    with Process(stderr=tmp_path / "log") as served, contextlib.closing(http.client.HTTPConnection("127.0.0.1", served.port)) as connection:
+
+        def memory_mb_after(requests: int) -> float:
+            for _ in range(requests):
+                connection.request("POST", "/v1/classify", CHELSEA.read_bytes(), {"Content-Type": "image/jpeg"})
+                assert json.loads(connection.getresponse().read())["label"] == "cat"
+            [resident] = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{served.process.pid}/status").read_text())
+            return int(resident) / 1000
+
+        before = memory_mb_after(200)
+        assert memory_mb_after(400) - before < 5
+
+
+def test_a_client_that_goes_away(tmp_path: Path) -> None:
+    with Process(stderr=tmp_path / "log") as served:
+        with socket.create_connection(("127.0.0.1", served.port)) as leaving:
+            leaving.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
+        while not log_of(tmp_path / "log"):
+            time.sleep(0.02)
+        assert ask(served, "GET", "/healthz").json["waiting"] == 0
+    assert [line["code"] for line in log_of(tmp_path / "log")] == [499, 200]
+
+
 def test_sigterm_answers_what_was_accepted(tmp_path: Path) -> None:
     with Process(stderr=tmp_path / "log") as served:
         assert re.fullmatch(r"catdog-int8\.tflite \(LiteRT \S+\) answers at http://127\.0\.0\.1:\d+\n", served.said)
