@@ -7,6 +7,7 @@ import io
 import json
 import re
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -76,7 +77,7 @@ def server() -> Iterator[Server]:
 
 def test_throughput_against_classify_many(benchmark: BenchmarkFixture, record: Recorded, server: Server, photo: bytes) -> None:
     """Photos a second, by turns; the client shares the cores with the server."""
-    seconds, rounds = (0.3, 1) if benchmark.disabled else (3.0, 7)
+    seconds, rounds = (0.3, 1) if benchmark.disabled else (2.0, 11)
     with Classifier(threads=1) as classifier:
 
         def here() -> float:
@@ -94,13 +95,11 @@ def test_throughput_against_classify_many(benchmark: BenchmarkFixture, record: R
     benchmark.pedantic(server.load, (photo, 0, 50), rounds=1)  # type: ignore[no-untyped-call]
     if benchmark.disabled:
         return
-    best_here, (best_served, times) = max(here for here, _ in pairs), max((served for _, served in pairs), key=lambda each: each[0])
-    mean, p99 = sum(times) / len(times), times[int(0.99 * len(times))]
-    print(f"\nphotos a second: {best_here:.0f} in one process, {best_served:.0f} served; mean {1000 * mean:.1f} ms, p99 {1000 * p99:.1f} ms")
-    print(f"p99 / mean: {p99 / mean:.2f} (budget: at most 4)")
-    assert p99 <= 4 * mean
-    more = {"here": best_here, "served": best_served, "mean_ms": 1000 * mean, "p99_ms": 1000 * p99, "cores": cores()}
-    record("served / classify_many, photos a second", best_served / best_here, 0.75, at_least=True, **more)
+    bare, per_second = max(bare for bare, _ in pairs), max(per_second for _, (per_second, _) in pairs)  # what else runs here only slows either down
+    tails = statistics.median(times[int(0.99 * len(times))] * len(times) / sum(times) for _, (_, times) in pairs)
+    print(f"\nphotos a second: {bare:.0f} in one process, {per_second:.0f} served\n99th percentile / mean of the latency: {tails:.2f} (budget: at most 4)")
+    assert tails <= 4
+    record("served / classify_many, photos a second", per_second / bare, 0.75, at_least=True, bare=bare, served=per_second, p99_to_mean=tails, cores=cores())
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell another process's memory")

@@ -31,7 +31,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edgecat import vision_protocol
 from edgecat.server.app import Settings, make_app
 from edgecat.server.http import GuardedProtocol, options
-from edgecat.server.run import LOGGING, listen
+from edgecat.server.log import LOGGING
+from edgecat.server.run import listen
 
 MAX_BYTES = vision_protocol.MAX_BODY
 KEY = "AIzaSyTheKeyOfTheseTests-0123456789abcd"

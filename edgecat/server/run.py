@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import json
-import logging
 import os
 import signal
 import socket
 import tempfile
 import warnings
-from datetime import datetime, timezone
 from functools import partial
 
 import uvicorn
@@ -22,32 +19,9 @@ from edgecat.classifier import Classifier
 from edgecat.errors import EdgecatError
 from edgecat.server.app import Settings, make_app
 from edgecat.server.http import options
+from edgecat.server.log import LOGGING
 
 STOP_SECONDS = 90  # for what was accepted to be answered, once told to stop
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line. A request's comes ready; nothing of it is a photo or a key."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        when = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
-        found = getattr(record, "record", None) or {"level": record.levelname.lower(), "message": record.getMessage()}
-        if record.exc_info:
-            found |= {"traceback": self.formatException(record.exc_info)}
-        return json.dumps({"time": when, **found})
-
-
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"json": {"()": "edgecat.server.run.JsonLines"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-    "loggers": {
-        "edgecat.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-        "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
-        "asyncio": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
-    },
-}
 
 
 def is_loopback(host: str) -> bool:
