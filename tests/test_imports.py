@@ -24,8 +24,8 @@ LAYERS = [
     ["description", "board", "peak"],
     ["foreign"],
     ["classifier"],
-    ["evaluation", "inspection", "first_answer", "cloud_vision", "watching"],
-    ["timing", "gallery"],
+    ["evaluation", "inspection", "first_answer", "cloud_vision", "watching", "vision_protocol", "record"],
+    ["timing", "gallery", "server"],
     ["plots"],
     ["report"],
     ["cli"],
@@ -37,6 +37,7 @@ WHEN_NEEDED = {
     "plots.py": {"matplotlib"},
 }
 FOR_THE_HOST = {"keras", "tensorflow", "onnx", "tf2onnx", "h5py", "matplotlib", "ai_edge_quantizer", "flatbuffers"}
+FOR_THE_SERVER = {"starlette", "uvicorn", "httptools", "python_multipart", "anyio", "prometheus_client"}
 
 
 def imports(path: Path, lazy: bool = True) -> Iterator[str]:
@@ -74,6 +75,8 @@ def test_the_runtime_imports_only_what_lies_below(path: Path) -> None:
             assert own == "cloud_vision", f"{inside} imports {name}"
         if top == "typer":
             assert own == "cli", f"{inside} imports {name}"
+        if top in FOR_THE_SERVER:
+            assert own == "server", f"{inside} imports {name}"
     for name in imports(path, lazy=False):
         assert not name.startswith("edgecat_export"), f"{inside} imports {name} when it is loaded, not when it is needed"
 
@@ -99,7 +102,7 @@ def test_classifying_on_the_command_line_loads_no_host_library() -> None:
     photo = ROOT / "tests" / "photos" / "chelsea.jpg"
     loaded = loaded_by(f"import sys, edgecat.cli\nsys.argv = ['edgecat', 'classify', {str(photo)!r}]\ntry: edgecat.cli.main()\nexcept SystemExit: pass")
     assert "ai_edge_litert" in loaded
-    assert not loaded & (FOR_THE_HOST - {"flatbuffers"} | {"grpc", "requests"}), loaded & FOR_THE_HOST  # LiteRT brings flatbuffers
+    assert not loaded & (FOR_THE_HOST - {"flatbuffers"} | FOR_THE_SERVER | {"grpc", "requests"}), loaded & FOR_THE_HOST  # LiteRT brings flatbuffers
 
 
 def test_labelling_a_foreign_model_loads_no_host_library(tmp_path: Path) -> None:

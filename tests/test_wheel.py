@@ -30,6 +30,7 @@ def test_the_wheel_is_small_and_holds_what_it_should(wheel: Path) -> None:
         "edgecat/py.typed",
         "edgecat/imagenet.txt",
         "edgecat/report.html.jinja",
+        "edgecat/server/page.html",
         "edgecat_export/checkpoints/mobilenet.keras",
     ):
         assert name in names
@@ -49,6 +50,9 @@ def test_a_fresh_environment_classifies_without_tensorflow(wheel: Path, tmp_path
     missing = subprocess.run([str(programs / "edgecat"), "export", "mobilenet", "--int8"], check=False, capture_output=True, text=True, cwd=tmp_path)
     assert missing.returncode == 1
     assert missing.stderr.splitlines()[-1] == "edgecat: exporting needs 'tensorflow'; install it with: pip install 'edgecat[export]'"
+    missing = subprocess.run([str(programs / "edgecat"), "serve"], check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert missing.returncode == 1
+    assert re.fullmatch(r"edgecat: serving needs '\S+'; install it with: pip install 'edgecat\[serve\]'\n", missing.stderr)
     missing = subprocess.run([str(programs / "edgecat"), "classify", str(CHELSEA), "--cloud-vision"], check=False, capture_output=True, text=True, cwd=tmp_path)
     assert missing.returncode == 1
     assert re.fullmatch(r"edgecat: --cloud-vision needs '\S+'; install it with: pip install 'edgecat\[cloud\]'\n", missing.stderr)

@@ -1,32 +1,42 @@
-"""A server that speaks Cloud Vision's REST protocol on this machine, as far as label detection goes.
-
-It follows https://cloud.google.com/vision/docs/reference/rest/v1/images/annotate: Google's JSON, limits and errors. Its labels are those of a
-real classifier, the model that comes with edgecat. It notes what it was asked and can be told to fail.
-"""
+"""The server of `edgecat serve`, in this process, that notes what it was asked and can be told to fail as Google's service may."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import importlib.util
 import json
+import logging.config
+import os
+import re
+import subprocess
 import sys
 import threading
 import time
 from collections import Counter, deque
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgecat import Classifier, PhotoError
+import pytest
 
+if importlib.util.find_spec("uvicorn") is None:
+    pytest.skip("needs edgecat[serve]", allow_module_level=True)
+
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edgecat import vision_protocol
+from edgecat.server.app import Settings, make_app
+from edgecat.server.http import GuardedProtocol, options
+from edgecat.server.log import LOGGING
+from edgecat.server.run import listen
+
+MAX_BYTES = vision_protocol.MAX_BODY
 KEY = "AIzaSyTheKeyOfTheseTests-0123456789abcd"
-MAX_PHOTOS = 16
-MAX_BYTES = 10 * 1024 * 1024
-# The names and mids that Google gives, and those that come with them.
-LABELS = {
-    "cat": [("/m/01yrx", "Cat", 1.0), ("/m/0307l", "Felidae", 0.98), ("/m/01l7qd", "Whiskers", 0.9)],
-    "dog": [("/m/0bt9lr", "Dog", 1.0), ("/m/0kpmf", "Dog breed", 0.95), ("/m/01lrl", "Carnivore", 0.9)],
-    "neither": [("/m/04brg2", "Tableware", 1.0), ("/m/0271t", "Drink", 0.8)],
-}
+TRANSPORT = "edgecat.tests.transport"
 
 
 class Fault(NamedTuple):
@@ -49,120 +59,145 @@ class Asked(NamedTuple):
     photos: int
 
 
-class VisionServer(ThreadingHTTPServer):
-    """Listens on a free port from `with` on. `quota` is how many photos it answers, `faults` come before answers."""
+class _Protocol(GuardedProtocol):
+    """Lets a fault drop its connection."""
 
-    daemon_threads = True
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self.scope[TRANSPORT] = self.transport  # type: ignore[literal-required]
+
+
+class Running:
+    """An app on a free port of this machine, in a thread, from `with` on."""
+
+    def __init__(self, app: ASGIApp, **more: Any) -> None:
+        self._socket = listen("127.0.0.1", 0)
+        self.port: int = self._socket.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        logging.config.dictConfig(LOGGING)
+        config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1, **{**options(), **more})
+        self._uvicorn = uvicorn.Server(config)
+        self._thread = threading.Thread(target=lambda: self._uvicorn.run([self._socket]), daemon=True)
+
+    def __enter__(self) -> Any:
+        self._thread.start()
+        while not self._uvicorn.started and self._thread.is_alive():
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._uvicorn.should_exit = True
+        self._thread.join(10)
+        self._socket.close()
+
+
+class Process(Running):
+    """`edgecat serve` as a user starts it."""
+
+    def __init__(self, *arguments: str, stderr: Path, **environment: str) -> None:
+        command = [sys.executable, "-c", "import edgecat.cli; edgecat.cli.main()", "serve", "--port", "0", *arguments]
+        with stderr.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **environment})
+        assert self.process.stdout
+        self.said = self.process.stdout.readline()
+        self.port = int(re.findall(r":(\d+)\n$", self.said)[0])
+        self.address = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.terminate()
+        with self.process:
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+
+
+class VisionServer(Running):
+    """`quota` is how many photos it answers, `faults` come before answers, `photo_faults` are google.rpc codes for the next photos."""
 
     def __init__(self, quota: int | None = None, faults: tuple[Fault, ...] = (), photo_faults: tuple[int, ...] = ()) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.quota = quota
         self.faults = deque(faults)
-        self.photo_faults = deque(photo_faults)  # google.rpc codes for the next photos
+        self.photo_faults = deque(photo_faults)
         self.requests: list[Asked] = []
         self.answered: Counter[str] = Counter()  # sha256 of a photo -> how often it was answered, and would have been paid for
-        self.classifier = Classifier(threads=1)
-        self.lock = threading.Lock()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        self._app = make_app(Settings(key=KEY, threads=2))
+        super().__init__(self._between, http=_Protocol)
 
     @property
     def environment(self) -> dict[str, str]:
         """For a client that is to find it, and may use it."""
         return {"EDGECAT_CLOUD_VISION_ENDPOINT": self.address, "GOOGLE_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
 
-    def __enter__(self) -> VisionServer:
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
+    async def _between(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        body = await request.body()
+        asked = json.loads(body).get("requests", [])
+        query = f"?{request.url.query}" if request.url.query else ""
+        self.requests.append(Asked(request.url.path + query, dict(request.headers), len(asked)))
+        fault = self.faults.popleft() if self.faults else self._over_quota(len(asked))
+        if fault is not None:
+            await self._fail(fault, scope, receive, send)
+            return
+        codes = [self.photo_faults.popleft() if self.photo_faults else 0 for _ in asked]
+        good = [question for question, code in zip(asked, codes, strict=True) if not code]
+        code, headers, answer = await self._ask(scope, json.dumps({"requests": good}).encode() if any(codes) else body)
+        if code == 200:
+            answers = iter(json.loads(answer)["responses"])
+            failed = {"message": "The service is unavailable."}
+            responses = [{"error": {"code": code, **failed}} if code else next(answers) for code in codes]
+            for question, response in zip(asked, responses, strict=True):
+                if "error" not in response:
+                    self.answered[hashlib.sha256(base64.b64decode(question["image"]["content"])).hexdigest()] += 1
+            answer = json.dumps({"responses": responses}).encode()
+        await Response(answer, code, {"Content-Type": headers["content-type"]})(scope, receive, send)
 
-    def __exit__(self, *error: object) -> None:
-        self.shutdown()
-        self.server_close()
-        self.classifier.close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that gave up waiting
-            super().handle_error(request, client_address)
-
-    def refusal(self, asked: Asked, size: int) -> Fault | None:
-        """Why the request as a whole is refused, if it is; uses up the quota."""
-        key = asked.headers.get("x-goog-api-key")
-        if self.faults:
-            return self.faults.popleft()
-        if not asked.path.startswith("/v1/images:annotate"):
-            return Fault(404, "NOT_FOUND", "Requested entity was not found.")
-        if key is None:
-            return Fault(403, "PERMISSION_DENIED", "Method doesn't allow unregistered callers (callers without established identity).")
-        if key != KEY:
-            return bad_key("API key not valid. Please pass a valid API key.")
-        if size > MAX_BYTES:
-            return Fault(400, "INVALID_ARGUMENT", f"Request payload size exceeds the limit: {MAX_BYTES} bytes.")
-        if asked.photos > MAX_PHOTOS:
-            return Fault(400, "INVALID_ARGUMENT", f"Too many images per request: {asked.photos}, at most {MAX_PHOTOS}.")
-        if self.quota is not None:
-            if asked.photos > self.quota:
-                return quota_exceeded("3600")
-            self.quota -= asked.photos
+    def _over_quota(self, photos: int) -> Fault | None:
+        if self.quota is None:
+            return None
+        if photos > self.quota:
+            return quota_exceeded("3600")
+        self.quota -= photos
         return None
 
-    def annotate(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One photo's answer."""
-        with self.lock:
-            fault = self.photo_faults.popleft() if self.photo_faults else 0
-        if fault:
-            return {"error": {"code": fault, "message": "The service is unavailable."}}
-        [feature] = request["features"]
-        assert feature["type"] in ("LABEL_DETECTION", 4)
-        content = base64.b64decode(request["image"]["content"], validate=True)
-        with self.lock:
-            try:
-                answer = self.classifier.classify(content)
-            except PhotoError:
-                return {"error": {"code": 3, "message": "Bad image data."}}
-            self.answered[hashlib.sha256(content).hexdigest()] += 1
-        labels = [{"mid": mid, "description": name, "score": answer.score * share, "topicality": answer.score} for mid, name, share in LABELS[answer.label]]
-        return {"labelAnnotations": labels[: feature.get("maxResults", 10)]}
+    async def _fail(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(fault.after)
+        if fault.code == 0:
+            scope[TRANSPORT].abort()
+            await asyncio.sleep(0.01)  # until uvicorn knows
+            return
+        error = {"code": fault.code, "message": fault.message, "status": fault.status, "details": list(fault.details)}
+        body = json.dumps({"error": error}).encode() if fault.body is None else fault.body
+        await Response(body, fault.code, dict(fault.headers), "application/json; charset=UTF-8")(scope, receive, send)
+
+    async def _ask(self, scope: Scope, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Code, headers and body of the answer to a request with this body."""
+        headers = [(name, str(len(body)).encode() if name == b"content-length" else value) for name, value in scope["headers"]]
+        said: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Message) -> None:
+            said.append(message)
+
+        await self._app({**scope, "headers": headers}, receive, send)
+        start, *rest = said
+        found = {name.decode(): value.decode() for name, value in start["headers"]}
+        return start["status"], found, b"".join(message.get("body", b"") for message in rest)
 
 
 def bad_key(message: str) -> Fault:
-    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googleapis.com"}
-    return Fault(400, "INVALID_ARGUMENT", message, (info,))
+    refused = vision_protocol.bad_key()
+    return Fault(refused.code, "INVALID_ARGUMENT", message, refused.details)
 
 
 def quota_exceeded(retry_after: str = "") -> Fault:
     message = "Quota exceeded for quota metric 'Label detection requests' and limit 'Label detection requests per minute'."
     return Fault(429, "RESOURCE_EXHAUSTED", message, headers=(("Retry-After", retry_after),) if retry_after else ())
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: VisionServer
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        size = int(self.headers["Content-Length"])
-        requests = json.loads(self.rfile.read(size)).get("requests", [])
-        asked = Asked(self.path, {name.lower(): value for name, value in self.headers.items()}, len(requests))
-        with self.server.lock:
-            self.server.requests.append(asked)
-            fault = self.server.refusal(asked, size)
-        if fault is None:
-            self._send(200, json.dumps({"responses": [self.server.annotate(request) for request in requests]}).encode())
-            return
-        time.sleep(fault.after)
-        if fault.code == 0:
-            self.close_connection = True
-            return
-        error = {"code": fault.code, "message": fault.message, "status": fault.status, "details": list(fault.details)}
-        self._send(fault.code, json.dumps({"error": error}).encode() if fault.body is None else fault.body, *fault.headers)
-
-    def _send(self, code: int, body: bytes, *headers: tuple[str, str]) -> None:
-        self.send_response(code)
-        for name, value in (("Content-Type", "application/json; charset=UTF-8"), ("Content-Length", str(len(body))), *headers):
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass

@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "evaluate"),
     "bench": ("bench", "bench"),
     "report": ("report", "report"),
+    "serve": ("serve", "serve"),
     "train": ("training", "train"),
     "export": ("export", "export"),
     "models": ("models", "models"),

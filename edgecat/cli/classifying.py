@@ -16,14 +16,13 @@ from edgecat.engines import cores
 from edgecat.errors import PhotoError
 from edgecat.model_file import ModelCard
 from edgecat.photo import EncodedPhoto, Photo, find_photos
+from edgecat.record import MANY_LABELS, as_record
 
 if TYPE_CHECKING:
     from edgecat.cloud_vision import CloudVision
     from edgecat.description import Description
 
 Write = Callable[[str, Classification], None]
-
-MANY_LABELS = 5  # of a model with more, so many are shown: nobody reads a thousand scores
 
 
 class Option(NamedTuple):
@@ -187,9 +186,7 @@ def _as_json(top: int | None) -> Write:
     import json
 
     def write(name: str, result: Classification) -> None:
-        scores = {label: round(score, 6) for label, score in result.scores[:top]}
-        record = {"photo": name, "label": result.label, "score": round(result.score, 6), "group": result.group, "scores": scores, "engine": result.engine}
-        print(json.dumps(record, ensure_ascii=False), flush=True)
+        print(json.dumps(as_record(name, result, top), ensure_ascii=False), flush=True)
 
     return write
 

@@ -1,0 +1,104 @@
+"""The few threads that decode and classify, and the bounded queue before them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import math
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+from PIL import Image
+
+from edgecat.classifier import Classification, Classifier
+from edgecat.errors import PhotoError
+from edgecat.photo import FORMATS, EncodedPhoto
+
+MAX_WAITING = 256  # photos
+MAX_PIXELS = 75_000_000  # of a photo, as Cloud Vision has it; the largest that this much memory is risked for
+HEAVY = 16_000_000  # pixels; photos with more are decoded one at a time, as each may take hundreds of megabytes
+
+
+class FullError(Exception):
+    """More photos are waiting than may; `seconds` is how long they will take."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+class Answer(NamedTuple):
+    """What became of one photo, and how many seconds each stage took."""
+
+    result: Classification | PhotoError
+    queue: float
+    decode: float = 0.0
+    run: float = 0.0
+
+
+class Pool:
+    """Classifies photos in `threads` threads, for an event loop. Raises FullError where more than `room` photos would wait."""
+
+    def __init__(self, classifier: Classifier, threads: int, room: int = MAX_WAITING) -> None:
+        self.classifier = classifier
+        self.waiting = 0  # photos that are accepted and not answered yet
+        self._room = room
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="edgecat")
+        self._threads = threads
+        self._seconds = 0.01  # of one photo, about; for FullError
+        self._counting = threading.Lock()
+        self._heavy = threading.Lock()
+
+    def submit(self, photos: Sequence[EncodedPhoto]) -> list[asyncio.Future[Answer]]:
+        """Futures of the answers, all of them or, where there is no room, none. Raises FullError."""
+        with self._counting:
+            if self.waiting + len(photos) > self._room:
+                raise FullError(max(1, math.ceil(self.waiting * self._seconds / self._threads)))
+            self.waiting += len(photos)
+        return [asyncio.wrap_future(self._submit(photo)) for photo in photos]
+
+    def close(self) -> None:
+        """Answer what was accepted, and end the threads."""
+        self._executor.shutdown()
+
+    def _submit(self, photo: EncodedPhoto) -> Future[Answer]:
+        future = self._executor.submit(self._classify, photo, time.perf_counter())
+        future.add_done_callback(self._left)  # also where it was given up before a thread took it
+        return future
+
+    def _left(self, _: object) -> None:
+        with self._counting:
+            self.waiting -= 1
+
+    def _classify(self, photo: EncodedPhoto, asked: float) -> Answer:
+        began = time.perf_counter()
+        try:
+            if _pixels(photo) > HEAVY:
+                with self._heavy:
+                    pixels = self.classifier.pixels(photo)
+            else:
+                pixels = self.classifier.pixels(photo)
+        except PhotoError as error:
+            return Answer(error, began - asked, time.perf_counter() - began)
+        decoded = time.perf_counter()
+        result = self.classifier.interpret(self.classifier.run(self.classifier.tensor(pixels)))
+        ended = time.perf_counter()
+        self._seconds += (ended - began - self._seconds) / 16
+        return Answer(result, began - asked, decoded - began, ended - decoded)
+
+
+def _pixels(photo: EncodedPhoto) -> int:
+    """How many a photo has by its header, 0 where it has none. Raises PhotoError."""
+    try:
+        with Image.open(io.BytesIO(photo.content), formats=FORMATS) as image:
+            pixels = image.width * image.height
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        pixels = MAX_PIXELS + 1
+    except Exception:  # no photo, as decoding it will say
+        return 0
+    if pixels > MAX_PIXELS:
+        raise PhotoError(f"{photo.name}: more than {MAX_PIXELS // 1_000_000} megapixels, refused as a decompression bomb; scale it down first")
+    return pixels
