@@ -8,7 +8,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -148,8 +148,11 @@ class Classifier:
 
     def run(self, tensor: Tensor) -> npt.NDArray[np.float32]:
         """Scores, (classes,) float32, in the order of the card's labels."""
-        with self._borrowed() as engine:
+        engine = self._borrow()
+        try:
             outputs = engine.run(tensor[np.newaxis])[0]
+        finally:
+            self._give_back(engine)
         return _probabilities(engines.dequantise(outputs, self._output), self.card)
 
     def interpret(self, scores: npt.NDArray[np.float32]) -> Classification:
@@ -173,21 +176,30 @@ class Classifier:
 
     def run_batch(self, tensors: Tensor) -> npt.NDArray[np.float32]:
         """(batch, …) of what `tensor` makes -> (batch, classes) scores, in one run of the engine. Raises EngineError where the model takes one alone."""
-        with self._borrowed() as engine:
+        engine = self._borrow()
+        try:
             outputs = engine.run(tensors)
+        finally:
+            self._give_back(engine)
         return np.stack([_probabilities(engines.dequantise(each, self._output), self.card) for each in outputs])
 
     @property
     def runs_on(self) -> str:
         """What was proven to compute: the execution provider, delegate or accelerator."""
-        with self._borrowed() as engine:
+        engine = self._borrow()
+        try:
             return engine.runs_on
+        finally:
+            self._give_back(engine)
 
     def close(self) -> None:
         """Give the engines' memory back; an engine at work in another thread finishes first."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        with self._given_back:
+            self._given_back.notify_all()
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
     def __enter__(self) -> Classifier:
         return self
@@ -200,35 +212,70 @@ class Classifier:
 
     def _keep(self, idle: list[Engine]) -> None:
         self._idle = deque(idle)  # its append and pop are atomic
-        self._room = threading.Semaphore(engines.cores())  # for engines at work: more would only take memory
+        self._opened = len(idle)
+        self._waiting = 0  # threads, for an engine: more than one a core would only take memory
+        self._given_back = threading.Condition()
         self._process = os.getpid()
 
-    @contextmanager
-    def _borrowed(self) -> Iterator[Engine]:
-        """An engine that no other thread uses meanwhile. Raises EngineError."""
+    def _borrow(self) -> Engine:
+        """An engine that no other thread uses until it is given back. Raises EngineError."""
         if os.getpid() != self._process:  # forked: the engines' own threads stayed behind
             _left_behind.extend(self._idle)
             self._keep([])
-        with self._room:
-            if self._closed:
-                raise EngineError("the classifier is closed; open a new one")
+        if not self._closed:
             try:
-                engine = self._idle.pop()
+                return self._idle.pop()
             except IndexError:  # every engine is at work in another thread
-                self._alone = False
-                engine = self._open(self._threads or 1)  # as the cores are then too
+                return self._another()
+        raise _closed()
+
+    def _another(self) -> Engine:
+        """One more engine or, where there is one for each core, the next that is given back. Raises EngineError."""
+        self._alone = False
+        with self._given_back:
+            self._waiting += 1  # before the look at what is idle, so that none is missed that is given back meanwhile
             try:
-                yield engine
-            finally:
-                if engine is self._many_threaded and not self._alone:
-                    engine.close()
+                while not self._closed:
+                    with suppress(IndexError):
+                        return self._idle.pop()
+                    if self._opened < engines.cores():
+                        self._opened += 1
+                        break
+                    self._given_back.wait()
                 else:
-                    self._idle.append(engine)
-                if self._closed:
-                    self.close()
+                    raise _closed()
+            finally:
+                self._waiting -= 1
+        try:
+            return self._open(self._threads or 1)  # as the other cores are at work too
+        except EngineError:
+            self._one_less()
+            raise
+
+    def _give_back(self, engine: Engine) -> None:
+        if engine is self._many_threaded and not self._alone:
+            engine.close()
+            self._one_less()
+        else:
+            self._idle.append(engine)
+            if self._waiting:
+                with self._given_back:
+                    self._given_back.notify()
+        if self._closed:
+            self.close()
+
+    def _one_less(self) -> None:
+        """Make room for another engine."""
+        with self._given_back:
+            self._opened -= 1
+            self._given_back.notify()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Classifier, self.path, **self._asked), ()
+
+
+def _closed() -> EngineError:
+    return EngineError("the classifier is closed; open a new one")
 
 
 def _fits(engine: Engine, photo: tuple[int, ...], scores: tuple[int, ...]) -> bool:
