@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,12 @@ TASKS = Path("/proc/self/task")
 
 def seconds_asked() -> float:
     """Of processor time, by the threads alive: what they were given, and what they waited for while others had the cores."""
-    return sum(float(given) + float(waited) for task in TASKS.iterdir() for given, waited, _ in [(task / "schedstat").read_text().split()]) / 1e9
+    nanoseconds = 0
+    for task in TASKS.iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            given, waited, _ = (task / "schedstat").read_text().split()
+            nanoseconds += int(given) + int(waited)
+    return nanoseconds / 1e9
 
 
 @pytest.mark.skipif(not TASKS.is_dir(), reason="needs the Linux scheduler's statistics")
