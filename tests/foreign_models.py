@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from edgecat.classifier import DEFAULT_MODEL
 from edgecat.model_file import associated_files
@@ -38,6 +39,7 @@ def colour_tflite(
     path: Path, weights: Any, *, size: int = 16, dtype: type = np.float32, scale: float = 0.0, zero_point: int = 0, softmax: bool = True, free: bool = False
 ) -> Path:
     """mean over the photo -> (colours, 3) `weights` -> softmax. Integers if `dtype` is; any photo size if `free`. No metadata."""
+    pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert")
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 

@@ -109,3 +109,13 @@ def test_what_does_not_fit_a_device() -> None:
         Classifier(device="npu")
     with pytest.raises(EngineError, match=r"device 'gpu' is none of tflite-runtime; expected cpu"):
         Classifier(device="gpu", engine="tflite-runtime")
+
+
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+def test_tflite_runtime_does_not_crash_on_a_copy_that_was_cut_short(share: float, tmp_path: Path) -> None:
+    pytest.importorskip("tflite_runtime", reason="needs edgecat[tflite-runtime]")
+    whole = DEFAULT_MODEL.read_bytes()
+    path = tmp_path / "cut.tflite"
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(EngineError, match=r"cut\.tflite: tflite-runtime .* cannot open this model .*; copy or export it anew"):
+        Classifier(path, engine="tflite-runtime")

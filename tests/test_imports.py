@@ -99,6 +99,7 @@ def test_import_edgecat_is_lean() -> None:
 
 
 def test_classifying_on_the_command_line_loads_no_host_library() -> None:
+    pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert")
     photo = ROOT / "tests" / "photos" / "chelsea.jpg"
     loaded = loaded_by(f"import sys, edgecat.cli\nsys.argv = ['edgecat', 'classify', {str(photo)!r}]\ntry: edgecat.cli.main()\nexcept SystemExit: pass")
     assert "ai_edge_litert" in loaded

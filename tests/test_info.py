@@ -17,6 +17,7 @@ from edgecat.inspection import TensorInfo, inspect
 
 CHECKPOINTS = ROOT / "export" / "edgecat_export" / "checkpoints"
 needs_onnx = pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="needs edgecat[export]")
+needs_litert = pytest.mark.skipif(importlib.util.find_spec("ai_edge_litert") is None, reason="needs ai-edge-litert")
 needs_keras = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="needs edgecat[export]")
 
 
@@ -35,6 +36,7 @@ def test_published_work_of_the_mobilenets(name: str, published: float, tmp_path:
     assert found.card is None
 
 
+@needs_litert
 def test_a_tflite_file_and_its_checkpoint_are_the_same_work() -> None:
     file, checkpoint = inspect(DEFAULT_MODEL), inspect(CHECKPOINTS / "mobilenet_v2.keras")
     assert file.network.macs == checkpoint.network.macs
@@ -44,6 +46,7 @@ def test_a_tflite_file_and_its_checkpoint_are_the_same_work() -> None:
     assert file.card.name == "catdog"
 
 
+@needs_litert
 def test_tensors_are_those_that_the_engine_sees() -> None:
     from ai_edge_litert.interpreter import Interpreter
 
@@ -95,6 +98,7 @@ def test_an_onnx_file_that_edgecat_did_not_make(edgecat: Run, tmp_path: Path) ->
     assert "work        unknown, a shape is free" in edgecat("info", "free.onnx").stdout
 
 
+@needs_litert
 def test_info_as_a_person_and_as_a_program_reads_it(edgecat: Run) -> None:
     done = edgecat("info", DEFAULT_MODEL)
     assert (done.returncode, done.stderr) == (0, "")
@@ -110,6 +114,7 @@ def test_info_as_a_person_and_as_a_program_reads_it(edgecat: Run) -> None:
     assert record["network"]["macs"] == 299498112
 
 
+@needs_litert
 def test_a_file_without_a_card(edgecat: Run, tmp_path: Path) -> None:
     with zipfile.ZipFile(DEFAULT_MODEL) as archive:
         start = min(member.header_offset for member in archive.infolist())
@@ -121,6 +126,7 @@ def test_a_file_without_a_card(edgecat: Run, tmp_path: Path) -> None:
     assert json.loads(edgecat("info", "bare.tflite", "--json").stdout)["card"] is None
 
 
+@needs_litert
 def test_broken_files_and_other_files(edgecat: Run, tmp_path: Path) -> None:
     (tmp_path / "noise.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(range(256)) * 20)
     with zipfile.ZipFile(tmp_path / "empty.keras", "w") as archive:

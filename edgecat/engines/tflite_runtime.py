@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,4 +19,39 @@ NAME = f"tflite-runtime {tflite_runtime.__version__}"
 def open_model(path: Path, threads: int, device: str = "cpu") -> TFLiteEngine:
     if int(np.__version__.split(".")[0]) >= 2:  # it imports all the same, then prints a page and raises SystemError
         raise EngineError(f"{NAME} was built for NumPy 1 and cannot run with NumPy {np.__version__}; install one that fits with: pip install 'numpy<2'")
+    if not _whole(path.read_bytes()):  # unlike LiteRT it does not look, and crashes
+        raise EngineError(f"{path}: {NAME} cannot open this model (The model is not a valid Flatbuffer buffer); copy or export it anew")
     return TFLiteEngine(Interpreter, NAME, path, threads)
+
+
+def _whole(content: bytes) -> bool:
+    """Whether the network's tables and its weights lie within the file, as they do not in a copy that was cut short."""
+    try:
+        (root,) = struct.unpack_from("<I", content)
+        for subgraph in _tables(content, root, 2):
+            for field in (0, 3):  # tensors, operators
+                for _ in _tables(content, subgraph, field):
+                    pass
+        return all(_vector(content, buffer, 0)[1] <= len(content) for buffer in _tables(content, root, 4))
+    except struct.error:
+        return False
+
+
+def _tables(content: bytes, table: int, field: int) -> Iterator[int]:
+    """Where the tables of a vector are. Raises struct.error where one lies outside."""
+    start, end = _vector(content, table, field)
+    for place in range(start, start + 4 * (end - start), 4):
+        found = place + struct.unpack_from("<I", content, place)[0]
+        struct.unpack_from("<HH", content, found - struct.unpack_from("<i", content, found)[0])
+        yield found
+
+
+def _vector(content: bytes, table: int, field: int) -> tuple[int, int]:
+    """Where a vector starts, and where it would end if its elements took a byte each. Raises struct.error."""
+    slots = table - struct.unpack_from("<i", content, table)[0]
+    slot = 4 + 2 * field
+    offset = struct.unpack_from("<H", content, slots + slot)[0] if slot < struct.unpack_from("<H", content, slots)[0] else 0
+    if not offset:
+        return 0, 0
+    start = table + offset + struct.unpack_from("<I", content, table + offset)[0]
+    return start + 4, start + 4 + struct.unpack_from("<I", content, start)[0]
