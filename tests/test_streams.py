@@ -157,3 +157,13 @@ def test_what_typer_must_read() -> None:
         assert parse(words) is None, words
     assert parse(["a.jpg", "--json", "--csv"]) is None
     assert parse(["a.jpg", "--threshold", "nan"]) is None
+
+
+def test_without_typer_photos_are_classified_and_the_rest_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise ModuleNotFoundError(\"No module named 'typer'\", name='typer')")
+    without = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([*COMMAND, "classify", str(CHELSEA)], env=without, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run([*COMMAND, "models"], env=without, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "edgecat: this command line needs 'typer'; install it with: pip install typer\n"

@@ -49,8 +49,12 @@ def _run(words: list[str]) -> None:
         if asked is not None:  # without typer, which takes as long as all the rest
             classifying.classify(**asked)
             return
-    from edgecat.cli.app import app_of
+    try:
+        from edgecat.cli.app import app_of
+    except ModuleNotFoundError as error:  # as in an app's install without a command line
+        from edgecat.errors import EdgecatError
 
+        raise EdgecatError(f"this command line needs '{error.name}'; install it with: pip install typer") from None
     app_of(words)()
 
 
