@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 Tensor: TypeAlias = "npt.NDArray[Any]"
 
 
-@dataclass(frozen=True)
-class TensorSpec:
+class TensorSpec(NamedTuple):
     """A model's input or output; a real value is `scale * (integer - zero_point)`, and scale 0 means the value itself."""
 
     shape: tuple[int, ...]  # with the batch, 1; 0 where any length will do
