@@ -19,7 +19,7 @@ from edgecat import timing
 from edgecat.classifier import DEFAULT_MODEL, Classifier
 
 Paired = Callable[..., Any]
-ROUNDS = 5
+ROUNDS = 3
 
 
 @pytest.mark.parametrize("name", ["mobilenet-int8.tflite", "mobilenet-fp32.tflite", "mobilenet-int8.onnx"])
