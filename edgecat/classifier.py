@@ -8,7 +8,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -117,18 +117,10 @@ class Classifier:
         if workers > 1:
             from edgecat.in_order import in_order
 
-            results = ((outcome.item, outcome.result) for outcome in in_order(self.classify, photos, workers))
+            with closing(in_order(self.classify, photos, workers)) as outcomes:  # whatever ends this ends the threads too
+                yield from _answers(((outcome.item, outcome.result) for outcome in outcomes), on_error)
         else:
-            results = ((photo, partial(self.classify, photo)) for photo in photos)
-        for photo, result in results:
-            try:
-                answer = result()
-            except PhotoError as error:
-                if on_error is None:
-                    raise
-                on_error(photo, error)
-            else:
-                yield answer
+            yield from _answers(((photo, partial(self.classify, photo)) for photo in photos), on_error)
 
     async def classify_async(self, photo: Photo) -> Classification:
         """As `classify`, in a thread, so that an event loop goes on meanwhile."""
@@ -272,6 +264,19 @@ class Classifier:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Classifier, self.path, **self._asked), ()
+
+
+def _answers(results: Iterable[tuple[Photo, Callable[[], Classification]]], on_error: Callable[[Photo, PhotoError], None] | None) -> Iterator[Classification]:
+    """What each photo's result is; PhotoError is raised, or handed to `on_error` with its photo."""
+    for photo, result in results:
+        try:
+            answer = result()
+        except PhotoError as error:
+            if on_error is None:
+                raise
+            on_error(photo, error)
+        else:
+            yield answer
 
 
 def _closed() -> EngineError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -26,7 +26,7 @@ class Outcome(Generic[Item, Result]):
         return result  # type: ignore[return-value]
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Outcome[Item, Result]]:
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Outcome[Item, Result], None, None]:
     """What becomes of each item, in their order, which `workers` threads work on ahead, by twice their number at most.
 
     The threads take the items themselves, one thread at a time: an outcome is there as soon as it is made, even where the next item is not there yet.

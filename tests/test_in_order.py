@@ -53,7 +53,7 @@ def test_no_more_is_taken_than_there_is_room_for() -> None:
     assert next(outcomes).result() == "1"  # the first has made room for one
     time.sleep(0.1)
     assert len(taken) <= 2 * 3 + 1
-    outcomes.close()  # type: ignore[attr-defined]
+    outcomes.close()
     time.sleep(0.1)
     assert len(taken) <= 4 * 3
 
@@ -93,7 +93,7 @@ def test_who_stops_early_waits_for_what_is_being_worked_on_and_no_more() -> None
 
     outcomes = in_order(work, range(1000), 2)
     next(outcomes).result()
-    outcomes.close()  # type: ignore[attr-defined]
+    outcomes.close()
     count = len(done)
     assert 1 <= count <= 5
     time.sleep(0.2)

@@ -68,6 +68,15 @@ def test_one_worker_is_the_callers_own_thread(opened: list[int]) -> None:
     assert opened == [1]
 
 
+def test_an_error_ends_the_threads(tmp_path: Path) -> None:
+    with Classifier(threads=1) as classifier:
+        with pytest.raises(PhotoError, match="no such file") as caught:
+            list(classifier.classify_many([CHELSEA, tmp_path / "none.jpg", *[CHELSEA] * 100], workers=2))
+        for thread in [thread for thread in threading.enumerate() if thread.name.startswith("edgecat-")]:
+            thread.join(20)  # even though the error, which remembers where it came from, is still held
+            assert not thread.is_alive(), caught
+
+
 def test_closing_while_others_are_at_work() -> None:
     classifier = Classifier()
     at_work = threading.Barrier(4)
