@@ -6,9 +6,9 @@ import math
 import operator
 import os
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from edgecat import engines
 from edgecat.engines import Engine, Tensor
 from edgecat.errors import EngineError, ModelError, PhotoError
 from edgecat.model_file import ModelCard, find_card, model_format
-from edgecat.photo import Photo, Pixels, read_pixels
+from edgecat.photo import Photo, Pixels, read_pixels, read_stream
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgecat.description import Description
 
 DEFAULT_MODEL = Path(__file__).parent / "models" / "catdog-int8.tflite"
+PATIENCE = 0.1  # seconds that a thread lets others go before it
 UNSURE = "unsure"  # the label where no score reaches the threshold
 
 
@@ -103,17 +104,19 @@ class Classifier:
 
     def classify(self, photo: Photo) -> Classification:
         """A path, bytes, a binary file, a PIL image or a (height, width, 3) uint8 RGB array. Raises PhotoError."""
-        return self.interpret(self.run(self.tensor(self.pixels(photo))))
+        photo = read_stream(photo)  # which may be slow, and takes no engine from others
+        with self._engine() as engine:  # before decoding: more threads than cores get in each other's way, four on two cores by a tenth
+            return self.interpret(self._scores(engine, self.tensor(self.pixels(photo))))
 
     def classify_many(
         self, photos: Iterable[Photo], *, workers: int | None = None, on_error: Callable[[Photo, PhotoError], None] | None = None
     ) -> Iterator[Classification]:
-        """Classifications in the order of `photos`, which `workers` threads decode and classify ahead, one for each core unless told otherwise.
+        """Classifications in the order of `photos`, which `workers` threads decode and classify ahead: one for each core, or fewer if told so.
 
         A photo that cannot be read raises PhotoError, or is handed to `on_error` and left out. With several workers it is they who take the photos
         from `photos`, one at a time, so each answer is there at once even where the next photo is not there yet.
         """
-        workers = workers or engines.cores()
+        workers = min(workers or engines.cores(), engines.cores())  # as there are no more engines
         if workers > 1:
             from edgecat.in_order import in_order
 
@@ -140,12 +143,8 @@ class Classifier:
 
     def run(self, tensor: Tensor) -> npt.NDArray[np.float32]:
         """Scores, (classes,) float32, in the order of the card's labels."""
-        engine = self._borrow()
-        try:
-            outputs = engine.run(tensor[np.newaxis])[0]
-        finally:
-            self._give_back(engine)
-        return _probabilities(engines.dequantise(outputs, self._output), self.card)
+        with self._engine() as engine:
+            return self._scores(engine, tensor)
 
     def interpret(self, scores: npt.NDArray[np.float32]) -> Classification:
         """(classes,) scores -> labels, group and threshold.
@@ -168,29 +167,23 @@ class Classifier:
 
     def run_batch(self, tensors: Tensor) -> npt.NDArray[np.float32]:
         """(batch, …) of what `tensor` makes -> (batch, classes) scores, in one run of the engine. Raises EngineError where the model takes one alone."""
-        engine = self._borrow()
-        try:
+        with self._engine() as engine:
             outputs = engine.run(tensors)
-        finally:
-            self._give_back(engine)
         return np.stack([_probabilities(engines.dequantise(each, self._output), self.card) for each in outputs])
 
     @property
     def runs_on(self) -> str:
         """What was proven to compute: the execution provider, delegate or accelerator."""
-        engine = self._borrow()
-        try:
+        with self._engine() as engine:
             return engine.runs_on
-        finally:
-            self._give_back(engine)
 
     def close(self) -> None:
         """Give the engines' memory back; an engine at work in another thread finishes first."""
-        self._closed = True
-        with self._given_back:
-            self._given_back.notify_all()
-        with suppress(IndexError):
-            while True:
+        self._notice_fork()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            while self._idle:
                 self._idle.pop().close()
 
     def __enter__(self) -> Classifier:
@@ -203,64 +196,86 @@ class Classifier:
         return engines.open_engine(self.path, self._engine_name, threads, self.device)
 
     def _keep(self, idle: list[Engine]) -> None:
-        self._idle = deque(idle)  # its append and pop are atomic
-        self._opened = len(idle)
-        self._waiting = 0  # threads, for an engine: more than one a core would only take memory
-        self._given_back = threading.Condition()
         self._process = os.getpid()
+        self._changed = threading.Condition()  # of what follows
+        self._idle = idle
+        self._opened = len(idle)  # idle or at work: one for each core at most, as more would only take memory
+        self._waiting: list[float] = []  # since when each thread waits for an engine, the longest first
+        self._reserved = False  # whether the next idle engine is for the thread that has waited longest
 
-    def _borrow(self) -> Engine:
-        """An engine that no other thread uses until it is given back. Raises EngineError."""
-        if os.getpid() != self._process:  # forked: the engines' own threads stayed behind
+    def _notice_fork(self) -> None:
+        if os.getpid() != self._process:  # the engines' own threads stayed behind
             _left_behind.extend(self._idle)
             self._keep([])
-        if not self._closed:
-            try:
-                return self._idle.pop()
-            except IndexError:  # every engine is at work in another thread
-                return self._another()
-        raise _closed()
 
-    def _another(self) -> Engine:
-        """One more engine or, where there is one for each core, the next that is given back. Raises EngineError."""
-        self._alone = False
-        with self._given_back:
-            self._waiting += 1  # before the look at what is idle, so that none is missed that is given back meanwhile
-            try:
-                while not self._closed:
-                    with suppress(IndexError):
-                        return self._idle.pop()
-                    if self._opened < engines.cores():
-                        self._opened += 1
-                        break
-                    self._given_back.wait()
-                else:
-                    raise _closed()
-            finally:
-                self._waiting -= 1
+    def _scores(self, engine: Engine, tensor: Tensor) -> npt.NDArray[np.float32]:
+        return _probabilities(engines.dequantise(engine.run(tensor[np.newaxis])[0], self._output), self.card)
+
+    @contextmanager
+    def _engine(self) -> Iterator[Engine]:
+        """An engine that no other thread uses until it is given back. Raises EngineError."""
+        engine = self._borrow()
         try:
-            return self._open(self._threads or 1)  # as the other cores are at work too
-        except EngineError:
-            self._one_less()
-            raise
+            yield engine
+        finally:
+            self._give_back(engine)
+
+    def _borrow(self) -> Engine:
+        self._notice_fork()
+        with self._changed:
+            engine = self._take()
+        if engine is None:
+            try:
+                engine = self._open(self._threads or 1)  # as the other cores are at work too
+            except EngineError:
+                self._one_less()
+                raise
+        return engine
+
+    def _take(self) -> Engine | None:
+        """The next idle engine, or None where one more may be opened.
+
+        A thread that comes straight back goes before those that wait, since waking another takes longer than a core should be idle; but not for ever.
+        """
+        since = None
+        try:
+            while not self._closed:
+                if self._idle and (not self._reserved or since == self._waiting[0]):
+                    return self._idle.pop()
+                self._alone = False
+                if self._opened < engines.cores():
+                    self._opened += 1
+                    return None
+                if since is None:
+                    since = time.monotonic()
+                    self._waiting.append(since)
+                self._changed.wait()
+            raise _closed()
+        finally:
+            if since is not None:
+                self._waiting.remove(since)
+                self._reserved = False
+                if self._idle:
+                    self._changed.notify()
 
     def _give_back(self, engine: Engine) -> None:
-        if engine is self._many_threaded and not self._alone:
+        if self._closed or (engine is self._many_threaded and not self._alone):
             engine.close()
             self._one_less()
-        else:
+            return
+        with self._changed:
             self._idle.append(engine)
             if self._waiting:
-                with self._given_back:
-                    self._given_back.notify()
+                self._reserved = time.monotonic() - self._waiting[0] > PATIENCE
+                self._changed.notify(len(self._waiting) if self._reserved else 1)
         if self._closed:
             self.close()
 
     def _one_less(self) -> None:
         """Make room for another engine."""
-        with self._given_back:
+        with self._changed:
             self._opened -= 1
-            self._given_back.notify()
+            self._changed.notify()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Classifier, self.path, **self._asked), ()

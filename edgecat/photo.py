@@ -130,6 +130,19 @@ def read_encoded(photo: Photo) -> EncodedPhoto:
     return EncodedPhoto(name, content)
 
 
+def read_stream(photo: Photo) -> Photo:
+    """What an open file has left to read; any other photo as it is. Raises PhotoError."""
+    if isinstance(photo, (str, os.PathLike, bytes, Image.Image, np.ndarray, EncodedPhoto)) or not hasattr(photo, "read"):
+        return photo
+    content = photo.read()
+    if not isinstance(content, bytes):
+        raise PhotoError("file: opened as text, expected a file opened with mode 'rb'")
+    name = str(getattr(photo, "name", "file"))
+    if not content:
+        raise PhotoError(f"{name}: empty, expected an encoded photo")
+    return EncodedPhoto(name, content)
+
+
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
     """Turn what Pillow raises on broken files into PhotoError."""
@@ -186,6 +199,7 @@ def _open(photo: Any) -> tuple[str, IO[bytes] | Path]:
         content = file.read()
         file.seek(position)
         return str(getattr(photo, "filename", "") or "image"), io.BytesIO(content)
+    photo = read_stream(photo)
     if isinstance(photo, EncodedPhoto):
         return photo.name, io.BytesIO(photo.content)
     if isinstance(photo, (bytes, bytearray, memoryview)):
@@ -204,14 +218,6 @@ def _open(photo: Any) -> tuple[str, IO[bytes] | Path]:
         if path.is_dir():
             raise PhotoError(f"{path}: a folder, expected a photo")
         return str(path), path
-    if hasattr(photo, "read"):
-        content = photo.read()
-        if not isinstance(content, bytes):
-            raise PhotoError("file: opened as text, expected a file opened with mode 'rb'")
-        name = str(getattr(photo, "name", "file"))
-        if not content:
-            raise PhotoError(f"{name}: empty, expected an encoded photo")
-        return name, io.BytesIO(content)
     raise PhotoError(f"{type(photo).__name__}: not a photo (expected a path, bytes, a binary file, a PIL image or a (height, width, 3) uint8 array)")
 
 

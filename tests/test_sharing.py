@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import multiprocessing
 import os
 import pickle
@@ -51,6 +52,40 @@ def test_many_threads_share_as_many_engines_as_there_are_cores(opened: list[int]
         assert opened in ([2, 1], [2, 1, 1])  # the first made way, once a core each was better
         assert [classifier.classify(photo) for photo in PHOTOS] == expected
         assert len(opened) <= 3
+
+
+def test_no_thread_waits_for_ever() -> None:
+    """The others come straight back, and take what was given back before a thread that waits for it is awake."""
+    with Classifier(threads=1) as classifier:
+        done = [0] * (2 * engines.cores() + 1)
+
+        def work(number: int) -> None:
+            while min(done) < 3:
+                classifier.classify(CHELSEA)
+                done[number] += 1
+
+        threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(done))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    assert min(done) >= 3, done
+
+
+def test_a_slow_stream_takes_no_engine_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "cores", lambda: 1)
+    arrived = threading.Event()
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            assert arrived.wait(30)
+            return super().read(size)
+
+    with Classifier(threads=1) as classifier, ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(classifier.classify, Slow(CHELSEA.read_bytes()))
+        assert classifier.classify(COFFEE).label == "neither"
+        arrived.set()
+        assert slow.result(30).label == "cat"
 
 
 def test_as_many_threads_as_were_asked_for(opened: list[int]) -> None:
