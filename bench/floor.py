@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgecat.classifier import DEFAULT_MODEL
+from edgecat.default_model import DEFAULT_MODEL
 
 CHELSEA = Path(__file__).parent.parent / "tests" / "photos" / "chelsea.jpg"
 SMALLEST = Path(__file__).parent / "smallest.py"

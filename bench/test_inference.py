@@ -16,7 +16,8 @@ from floor import CHELSEA, open_bare_engine, open_bare_session
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from edgecat import timing
-from edgecat.classifier import DEFAULT_MODEL, Classifier
+from edgecat.classifier import Classifier
+from edgecat.default_model import DEFAULT_MODEL
 
 Paired = Callable[..., Any]
 ROUNDS = 3

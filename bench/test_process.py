@@ -16,7 +16,7 @@ from typing import NamedTuple
 from floor import CHELSEA, SMALLEST
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from edgecat.classifier import DEFAULT_MODEL
+from edgecat.default_model import DEFAULT_MODEL
 
 STARTS = 15
 INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # as pip leaves it: compiled once, not at every start

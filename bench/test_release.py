@@ -11,7 +11,8 @@ import pytest
 from floor import TEST_SET
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from edgecat.classifier import DEFAULT_MODEL, Classifier
+from edgecat.classifier import Classifier
+from edgecat.default_model import DEFAULT_MODEL
 from edgecat.evaluation import Evaluation, evaluate, find_labelled_photos
 
 Recorded = Callable[..., None]

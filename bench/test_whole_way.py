@@ -11,7 +11,8 @@ import pytest
 from floor import CHELSEA, Loop, open_bare_engine
 from PIL import Image
 
-from edgecat.classifier import DEFAULT_MODEL, Classifier
+from edgecat.classifier import Classifier
+from edgecat.default_model import DEFAULT_MODEL
 
 Paired = Callable[..., Any]
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from edgecat.description import Description
 
-DEFAULT_MODEL = Path(__file__).parent / "models" / "catdog-int8.tflite"
 PATIENCE = 0.1  # seconds that a thread lets others go before it
 UNSURE = "unsure"  # the label where no score reaches the threshold
 
@@ -70,6 +68,10 @@ class Classifier:
         threshold: float = 0.0,
         description: Description | None = None,
     ) -> None:
+        from pathlib import Path  # not above: of importing edgecat it would be a third
+
+        from edgecat.default_model import DEFAULT_MODEL
+
         self.path = Path(model) if model is not None else DEFAULT_MODEL
         self.name = self.path.name
         kind = model_format(self.path)

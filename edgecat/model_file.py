@@ -11,11 +11,13 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from edgecat.errors import ModelError
 from edgecat.photo import InputRecipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMAT_VERSION = 1
 ZIP_NAME = "edgecat.json"
@@ -261,4 +263,4 @@ def typed(words: Sequence[str]) -> str:
 def base_names(word: str) -> str:
     """`data/test_set` -> `test_set`, `cat=data/cats` -> `cat=cats`."""
     name, equals, path = word.rpartition("=")
-    return f"{name}{equals}{Path(path).resolve().name}" if os.sep in path or path in (".", "..") else word
+    return f"{name}{equals}{os.path.basename(os.path.realpath(path))}" if os.sep in path or path in (".", "..") else word

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,7 +20,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from edgecat.errors import PhotoError
 
-if TYPE_CHECKING:  # it alone takes longer to import than all of edgecat
+if TYPE_CHECKING:  # each takes as long to import as half of edgecat
+    from pathlib import Path
+
     import numpy.typing as npt
 
 Pixels: TypeAlias = "npt.NDArray[np.uint8]"  # (height, width, 3) RGB, upright
@@ -125,7 +127,11 @@ def read_encoded(photo: Photo) -> EncodedPhoto:
         return EncodedPhoto("image", file.getvalue())
     name, source = _open(photo)
     with _naming(name):
-        content = source.read_bytes() if isinstance(source, Path) else source.read()
+        if isinstance(source, str):
+            with open(source, "rb") as stored:
+                content = stored.read()
+        else:
+            content = source.read()
         Image.open(io.BytesIO(content), formats=FORMATS).close()
     return EncodedPhoto(name, content)
 
@@ -190,7 +196,7 @@ def _unread(image: Image.Image) -> bool:
     return bool(getattr(image, "tile", None)) and getattr(image, "fp", None) is not None and image.format in FORMATS
 
 
-def _open(photo: Any) -> tuple[str, IO[bytes] | Path]:
+def _open(photo: Any) -> tuple[str, IO[bytes] | str]:
     """A name for messages and something that Image.open reads without touching what the caller holds."""
     if isinstance(photo, Image.Image):  # undecoded: read its file again, the caller's image stays as it is
         file: Any = photo.fp  # type: ignore[attr-defined]
@@ -207,17 +213,18 @@ def _open(photo: Any) -> tuple[str, IO[bytes] | Path]:
             raise PhotoError("bytes: empty, expected an encoded photo")
         return "bytes", io.BytesIO(photo)
     if isinstance(photo, (str, os.PathLike)):
-        path = Path(photo)
+        path = os.fsdecode(photo) or os.curdir
         try:
-            if path.stat().st_size == 0 and path.is_file():
-                raise PhotoError(f"{path}: empty file, expected a photo")
+            found = os.stat(path)
         except FileNotFoundError:
             raise PhotoError(f"{path}: no such file") from None
         except (OSError, ValueError) as error:
             raise PhotoError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-        if path.is_dir():
+        if stat.S_ISDIR(found.st_mode):
             raise PhotoError(f"{path}: a folder, expected a photo")
-        return str(path), path
+        if stat.S_ISREG(found.st_mode) and not found.st_size:
+            raise PhotoError(f"{path}: empty file, expected a photo")
+        return path, path
     raise PhotoError(f"{type(photo).__name__}: not a photo (expected a path, bytes, a binary file, a PIL image or a (height, width, 3) uint8 array)")
 
 

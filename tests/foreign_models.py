@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecat.classifier import DEFAULT_MODEL
+from edgecat.default_model import DEFAULT_MODEL
 from edgecat.model_file import associated_files
 
 

@@ -22,8 +22,9 @@ from real import ROOT, Run
 from vision_server import VisionServer
 
 from edgecat import timing
-from edgecat.classifier import DEFAULT_MODEL, Classifier
+from edgecat.classifier import Classifier
 from edgecat.cloud_request import Network, base64_bytes, dollars_of_a_million
+from edgecat.default_model import DEFAULT_MODEL
 from edgecat.errors import DataError, EngineError
 from edgecat.peak import MACS, peak_gmacs
 from edgecat.photo import read_encoded

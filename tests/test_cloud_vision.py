@@ -113,7 +113,7 @@ def test_evaluate_beside_a_model(edgecat: Run, server: VisionServer, tmp_path: P
     assert (done.returncode, done.stderr) == (0, "")
     assert (record["model"], record["photos"], record["accuracy"], record["file_bytes"]) == ("Google Cloud Vision", 3, 1, None)
     assert list(server.answered.values()) == [1, 1]  # the same cat twice is asked once
-    from edgecat.classifier import DEFAULT_MODEL
+    from edgecat.default_model import DEFAULT_MODEL
 
     done = edgecat("evaluate", "album", "--cloud-vision", "--model", DEFAULT_MODEL, "--json", **server.environment)
     assert [json.loads(line)["model"] for line in done.stdout.splitlines()] == ["catdog-int8.tflite", "Google Cloud Vision"]

@@ -10,7 +10,7 @@ import pytest
 from real import CHELSEA, COFFEE
 
 from edgecat import Classifier, EngineError, InputRecipe
-from edgecat.classifier import DEFAULT_MODEL
+from edgecat.default_model import DEFAULT_MODEL
 from edgecat.engines import TensorSpec, default_threads, dequantise, input_table, to_tensor
 
 SHAPE = (1, 160, 160, 3)

@@ -21,7 +21,7 @@ from PIL import ExifTags, Image
 from real import CHELSEA, COFFEE, Run
 
 from edgecat import Classification, Classifier, InputRecipe, ModelCard, PhotoError, Score
-from edgecat.classifier import DEFAULT_MODEL
+from edgecat.default_model import DEFAULT_MODEL
 from edgecat.evaluation import WORST, LabelledPhoto, evaluate, find_labelled_photos, wilson_interval
 from edgecat.model_file import with_card
 from edgecat.photo import Photo

@@ -15,7 +15,7 @@ from PIL import Image
 from real import CHELSEA, COFFEE, Run
 
 from edgecat import Classification, Classifier, Description, EdgecatError, ModelError, read_card
-from edgecat.classifier import DEFAULT_MODEL
+from edgecat.default_model import DEFAULT_MODEL
 from edgecat.description import described_inside, parse_labels, read_labels
 from edgecat.model_file import ModelCard, associated_files
 

@@ -18,7 +18,7 @@ RUNTIME = sorted((ROOT / "edgecat").rglob("*.py"))
 HOST = sorted((ROOT / "export" / "edgecat_export").rglob("*.py"))
 # A module may import those to its left, never one to its right.
 LAYERS = [
-    ["errors", "cache", "published", "printed", "in_order"],
+    ["errors", "cache", "published", "printed", "in_order", "default_model"],
     ["photo", "labels"],
     ["model_file", "engines", "cloud_request"],
     ["description", "board", "peak"],

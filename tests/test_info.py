@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from real import CHELSEA, ROOT, Run
 
-from edgecat.classifier import DEFAULT_MODEL
+from edgecat.default_model import DEFAULT_MODEL
 from edgecat.inspection import TensorInfo, inspect
 
 CHECKPOINTS = ROOT / "export" / "edgecat_export" / "checkpoints"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgecat import InputRecipe, ModelCard, ModelError, read_card
-from edgecat.classifier import DEFAULT_MODEL
+from edgecat.default_model import DEFAULT_MODEL
 from edgecat.model_file import onnx_entries, with_card
 
 CARD = ModelCard("käfer", "mobilenet", ("cat", "dog"), InputRecipe(96, 128, mean=1.5, std=2.5), "int8", {"tabby": "cat"}, {"photos": {"cat": 3}}, licence="MIT")

@@ -24,7 +24,7 @@ from PIL import Image
 from real import CHELSEA, COFFEE, ROOT, Run
 
 from edgecat import report
-from edgecat.classifier import DEFAULT_MODEL
+from edgecat.default_model import DEFAULT_MODEL
 from edgecat.engines import cores
 from edgecat.errors import DataError
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecat.classifier import DEFAULT_MODEL
 from edgecat.cli.cloud import CloudVisionOption, YesOption, open_cloud_vision
 from edgecat.cli.describing import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries, table
+from edgecat.default_model import DEFAULT_MODEL
 from edgecat.description import Description
 from edgecat.engines import DEVICES, choose_engine, cores
 from edgecat.errors import EdgecatError

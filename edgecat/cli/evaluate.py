@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecat.classifier import DEFAULT_MODEL, Classifier
+from edgecat.classifier import Classifier
 from edgecat.cli.cloud import CloudVisionOption, YesOption, open_cloud_vision
 from edgecat.cli.describing import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries, table
+from edgecat.default_model import DEFAULT_MODEL
 from edgecat.description import Description
 from edgecat.errors import EdgecatError
 from edgecat.model_file import base_names, typed

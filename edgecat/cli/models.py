@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgecat.classifier import DEFAULT_MODEL
+from edgecat.default_model import DEFAULT_MODEL
 from edgecat.errors import DataError, ModelError
 from edgecat.model_file import read_card
 

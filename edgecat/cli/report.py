@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edgecat.classifier import DEFAULT_MODEL, Classifier
+from edgecat.classifier import Classifier
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
+from edgecat.default_model import DEFAULT_MODEL
 from edgecat.errors import DataError, EdgecatError
 from edgecat.model_file import base_names
 

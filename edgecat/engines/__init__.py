@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -17,6 +16,8 @@ from edgecat.errors import EngineError
 from edgecat.photo import InputRecipe, Pixels
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
 
 Tensor: TypeAlias = "npt.NDArray[Any]"
