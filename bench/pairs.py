@@ -13,7 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from edgecat import board, timing
 from edgecat.classifier import Classifier
 
-SECONDS = 4.0  # at most, of each side of a pair
+SECONDS = 3.0  # at most, of each side of a pair
 
 
 @pytest.fixture(scope="session")
