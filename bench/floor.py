@@ -24,6 +24,12 @@ def open_bare_engine(model: Path = DEFAULT_MODEL, threads: int = 1) -> tuple[Run
 
     interpreter = Interpreter(str(model), num_threads=threads)
     interpreter.allocate_tensors()
+    _, height, width, _ = map(int, interpreter.get_input_details()[0]["shape"])
+    return bare_run(interpreter), (width, height)
+
+
+def bare_run(interpreter: Any) -> Run:
+    """What an open interpreter of LiteRT is for."""
     read, said = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def run(tensor: np.ndarray) -> np.ndarray:
@@ -31,7 +37,7 @@ def open_bare_engine(model: Path = DEFAULT_MODEL, threads: int = 1) -> tuple[Run
         interpreter.invoke()
         return np.asarray(interpreter.get_tensor(said["index"])[0])
 
-    return run, (int(read["shape"][2]), int(read["shape"][1]))
+    return run
 
 
 def open_bare_session(model: Path) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from floor import CHELSEA, Loop, open_bare_engine
+from floor import CHELSEA, Loop, bare_run, open_bare_engine
 from PIL import Image
 
 from edgecat.classifier import Classifier
@@ -29,12 +29,13 @@ def test_a_photo_against_the_bare_loop(
 
 
 def test_a_ready_array_against_the_bare_engine(pair: Paired, record: Paired, classifier: Classifier) -> None:
+    """By the classifier's own interpreter: two of one model differ by more, wherever their memory happens to lie, than is asked here."""
     pixels = classifier.pixels(CHELSEA)
-    run, _ = open_bare_engine()
+    run = bare_run(classifier._idle[0]._interpreter)  # type: ignore[attr-defined]
     assert classifier.classify(pixels).label == classifier.card.labels[run(pixels[np.newaxis]).argmax()] == "cat"
     found = pair(lambda: classifier.classify(pixels), lambda: run(pixels[np.newaxis]))
-    if found:  # the least of many runs: an engine's own times differ by more than is asked
-        record("ready array - bare engine, ms", found.ours["min_ms"] - found.bare["min_ms"], 0.1)
+    if found:
+        record("ready array - bare engine, ms", found.ours["median_ms"] - found.bare["median_ms"], 0.1)
 
 
 HUFFMAN = pytest.mark.xfail(reason="missed: decoding the JPEG's Huffman codes, at an eighth of the size already, takes as long by itself", strict=False)

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -107,8 +107,11 @@ class Classifier:
     def classify(self, photo: Photo) -> Classification:
         """A path, bytes, a binary file, a PIL image or a (height, width, 3) uint8 RGB array. Raises PhotoError."""
         photo = read_stream(photo)  # which may be slow, and takes no engine from others
-        with self._engine() as engine:  # before decoding: more threads than cores get in each other's way, four on two cores by a tenth
+        engine = self._borrow()  # before decoding: more threads than cores get in each other's way, four on two cores by a tenth
+        try:
             return self.interpret(self._scores(engine, self.tensor(self.pixels(photo))))
+        finally:
+            self._give_back(engine)
 
     def classify_many(
         self, photos: Iterable[Photo], *, workers: int | None = None, on_error: Callable[[Photo, PhotoError], None] | None = None
@@ -145,8 +148,11 @@ class Classifier:
 
     def run(self, tensor: Tensor) -> npt.NDArray[np.float32]:
         """Scores, (classes,) float32, in the order of the card's labels."""
-        with self._engine() as engine:
+        engine = self._borrow()
+        try:
             return self._scores(engine, tensor)
+        finally:
+            self._give_back(engine)
 
     def interpret(self, scores: npt.NDArray[np.float32]) -> Classification:
         """(classes,) scores -> labels, group and threshold.
@@ -169,15 +175,21 @@ class Classifier:
 
     def run_batch(self, tensors: Tensor) -> npt.NDArray[np.float32]:
         """(batch, …) of what `tensor` makes -> (batch, classes) scores, in one run of the engine. Raises EngineError where the model takes one alone."""
-        with self._engine() as engine:
+        engine = self._borrow()
+        try:
             outputs = engine.run(tensors)
+        finally:
+            self._give_back(engine)
         return np.stack([_probabilities(engines.dequantise(each, self._output), self.card) for each in outputs])
 
     @property
     def runs_on(self) -> str:
         """What was proven to compute: the execution provider, delegate or accelerator."""
-        with self._engine() as engine:
+        engine = self._borrow()
+        try:
             return engine.runs_on
+        finally:
+            self._give_back(engine)
 
     def close(self) -> None:
         """Give the engines' memory back; an engine at work in another thread finishes first."""
@@ -213,16 +225,8 @@ class Classifier:
     def _scores(self, engine: Engine, tensor: Tensor) -> npt.NDArray[np.float32]:
         return _probabilities(engines.dequantise(engine.run(tensor[np.newaxis])[0], self._output), self.card)
 
-    @contextmanager
-    def _engine(self) -> Iterator[Engine]:
-        """An engine that no other thread uses until it is given back. Raises EngineError."""
-        engine = self._borrow()
-        try:
-            yield engine
-        finally:
-            self._give_back(engine)
-
     def _borrow(self) -> Engine:
+        """An engine that no other thread uses until it is given back. Raises EngineError."""
         self._notice_fork()
         with self._changed:
             engine = self._take()

@@ -138,9 +138,10 @@ def read_encoded(photo: Photo) -> EncodedPhoto:
 
 def read_stream(photo: Photo) -> Photo:
     """What an open file has left to read; any other photo as it is. Raises PhotoError."""
-    if isinstance(photo, (str, os.PathLike, bytes, Image.Image, np.ndarray, EncodedPhoto)) or not hasattr(photo, "read"):
+    read = getattr(photo, "read", None)
+    if read is None or isinstance(photo, os.PathLike):
         return photo
-    content = photo.read()
+    content = read()
     if not isinstance(content, bytes):
         raise PhotoError("file: opened as text, expected a file opened with mode 'rb'")
     name = str(getattr(photo, "name", "file"))

@@ -156,6 +156,6 @@ def dequantise(tensor: Tensor, spec: TensorSpec) -> npt.NDArray[np.float32]:
         return tensor.astype(np.float32, copy=False)
     scores = tensor.astype(np.float32)
     if spec.zero_point:
-        scores -= np.float32(spec.zero_point)
-    scores *= np.float32(spec.scale)
+        scores -= spec.zero_point
+    scores *= spec.scale
     return scores
