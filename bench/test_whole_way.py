@@ -38,26 +38,27 @@ def test_a_ready_array_against_the_bare_engine(pair: Paired, record: Paired, cla
         record("ready array - bare engine, ms", found.ours["median_ms"] - found.bare["median_ms"], 0.1)
 
 
-HUFFMAN = pytest.mark.xfail(reason="missed: decoding the JPEG's Huffman codes, at an eighth of the size already, takes as long by itself", strict=False)
-ENGINE = pytest.mark.xfail(reason="missed: most of the time is the engine's, which is MediaPipe's too", strict=False)
-
-EDGE = pytest.mark.xfail(reason="at its edge: 0.55 to 0.61 in six runs", strict=False)
+HUFFMAN = "decoding the JPEG's Huffman codes, at an eighth of the size already, takes nearly as long by itself"
+ENGINE = "most of the time is the engine's, which is MediaPipe's too, and Pillow's resizing"
 
 
 @pytest.mark.parametrize(
-    ("photo", "model", "budget"),
+    ("photo", "model", "asked", "at_most", "why"),
     [
-        pytest.param("12 megapixels, smooth", "default", 0.2, id="smooth-default"),
-        pytest.param("12 megapixels", "default", 0.2, id="large-default", marks=HUFFMAN),
-        pytest.param("12 megapixels", "mobilenet", 0.2, id="large-mobilenet", marks=HUFFMAN),
-        pytest.param("500 x 375", "default", 0.6, id="small-default", marks=ENGINE),
-        pytest.param("500 x 375", "mobilenet", 0.6, id="small-mobilenet", marks=EDGE),
+        pytest.param("12 megapixels, smooth", "default", 0.2, 0.2, "", id="smooth-default"),
+        pytest.param("12 megapixels", "default", 0.2, 0.3, HUFFMAN, id="large-default"),
+        pytest.param("12 megapixels", "mobilenet", 0.2, 0.25, HUFFMAN, id="large-mobilenet"),
+        pytest.param("500 x 375", "default", 0.6, 1.0, ENGINE, id="small-default"),
+        pytest.param("500 x 375", "mobilenet", 0.6, 0.7, ENGINE, id="small-mobilenet"),
     ],
 )
 def test_a_photo_against_mediapipe(
-    pair: Paired, record: Paired, exported: Path, large_photo: Path, tmp_path: Path, photo: str, model: str, budget: float
+    pair: Paired, record: Paired, exported: Path, large_photo: Path, tmp_path: Path, photo: str, model: str, asked: float, at_most: float, why: str
 ) -> None:
-    """Of 12 megapixels with one thread; of 500 x 375 both as they come, which is one thread for MediaPipe, and for edgecat a thread for each core."""
+    """Of 12 megapixels with one thread; of 500 x 375 both as they come, which is one thread for MediaPipe, and for edgecat a thread for each core.
+
+    What is asked and missed is an expected failure, and says why; above `at_most`, which has been reached in every run, it is a failure.
+    """
     mediapipe = pytest.importorskip("mediapipe", reason="needs mediapipe")
     vision = mediapipe.tasks.vision
     file = DEFAULT_MODEL if model == "default" else exported / "mobilenet-int8.tflite"
@@ -76,7 +77,9 @@ def test_a_photo_against_mediapipe(
         assert classify() == ours.classify(path).label
         found = pair(lambda: ours.classify(path), classify)
     if found:
-        record(f"{photo} JPEG, {file.name} / MediaPipe", found.ratio(), budget, bytes=path.stat().st_size)
+        record(f"{photo} JPEG, {file.name} / MediaPipe", found.ratio(), at_most, asked=asked, bytes=path.stat().st_size)
+        if found.ratio() > asked:
+            pytest.xfail(f"{found.ratio():.3f}, asked: at most {asked}: {why}")
 
 
 def test_a_photo_against_ultralytics(pair: Paired, record: Paired, exported: Path, large_photo: Path) -> None:
