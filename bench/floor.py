@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from edgecat.default_model import DEFAULT_MODEL
+from edgecat.model_file import read_card
 
 CHELSEA = Path(__file__).parent.parent / "tests" / "photos" / "chelsea.jpg"
 SMALLEST = Path(__file__).parent / "smallest.py"
@@ -52,10 +53,10 @@ def open_bare_session(model: Path) -> Any:
     return lambda tensor: session.run(None, {name: tensor})[0][0]
 
 
-def bare_decode(path: Path, size: tuple[int, int]) -> Image.Image:
-    """Pillow's scaled decoding."""
+def bare_decode(path: Path, least: tuple[int, int]) -> Image.Image:
+    """Pillow's scaled decoding, to so many pixels at least."""
     image = Image.open(path)
-    image.draft("RGB", (max(size), max(size)))
+    image.draft("RGB", (max(least), max(least)))
     return image.convert("RGB")
 
 
@@ -66,4 +67,5 @@ def bare_resize(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
 def open_bare_loop() -> Loop:
     """Decode, resize, LiteRT on one core."""
     run, size = open_bare_engine()
-    return lambda path: run(bare_resize(bare_decode(path, size), size)[np.newaxis])
+    least = read_card(DEFAULT_MODEL).input.least
+    return lambda path: run(bare_resize(bare_decode(path, least), size)[np.newaxis])

@@ -20,7 +20,7 @@ from edgecat.classifier import Classifier
 from edgecat.default_model import DEFAULT_MODEL
 
 Paired = Callable[..., Any]
-ROUNDS = 3
+ROUNDS = 5
 
 
 @pytest.mark.parametrize("name", ["mobilenet-int8.tflite", "mobilenet-fp32.tflite", "mobilenet-int8.onnx"])
@@ -42,10 +42,10 @@ def test_the_whole_way_with_a_model(benchmark: BenchmarkFixture, exported: Path,
 
 
 def test_edgecat_bench_against_litert_benchmark(benchmark: BenchmarkFixture, record: Paired, tmp_path: Path) -> None:
-    """By turns; the medians of the runs' medians, ours over theirs, and how far ours spread."""
+    """By turns, each of our runs against theirs right after it; and how far ours spread: no further than theirs, where the machine is not at rest."""
     ours, theirs = [], []
     result = tmp_path / "theirs.json"
-    few = ["--max-seconds", "0.4"] if benchmark.disabled else ["--max-seconds", "8"]
+    few = ["--max-seconds", "0.4"] if benchmark.disabled else ["--max-seconds", "4"]
     for _ in range(1 if benchmark.disabled else ROUNDS):
         command = [sys.executable, "-c", "import edgecat.cli; edgecat.cli.main()", "bench", "--threads", "1", "--photo", str(CHELSEA), "--json", *few]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -55,10 +55,10 @@ def test_edgecat_bench_against_litert_benchmark(benchmark: BenchmarkFixture, rec
         theirs.append(json.loads(result.read_text())["latency"]["median_ms"])
     benchmark(lambda: None)
     if not benchmark.disabled:
-        spread = max(ours) / min(ours) - 1
-        ratio = statistics.median(ours) / statistics.median(theirs)
+        spread, their_spread = (max(medians) / min(medians) - 1 for medians in (ours, theirs))
+        ratio = statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
         record("edgecat bench / litert-benchmark", max(ratio, 1 / ratio), 1.05, ours_ms=ours, theirs_ms=theirs, spread=spread)
-        assert spread <= 0.1
+        assert spread <= max(0.1, 1.2 * their_spread)
 
 
 def test_edgecat_bench_against_a_bare_loop(benchmark: BenchmarkFixture, record: Paired) -> None:

@@ -159,7 +159,7 @@ def test_requests_made_of_the_description(benchmark: BenchmarkFixture, server: S
     pytest.importorskip("schemathesis", reason="needs edgecat[dev]")
     import described
 
-    examples = 10 if benchmark.disabled else 1_000
+    examples = 10 if benchmark.disabled else 600
 
     def all_of_them() -> int:
         address = f"http://127.0.0.1:{server.port}"

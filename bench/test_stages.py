@@ -19,9 +19,9 @@ Paired = Callable[..., Any]
 
 @pytest.mark.parametrize("photo", ["large", "small"])
 def test_decode(pair: Paired, record: Paired, classifier: Classifier, large_photo: Path, photo: str) -> None:
-    path, size = {"large": large_photo, "small": CHELSEA}[photo], classifier.card.input.scaled
-    assert np.array_equal(np.asarray(decode(path, at_least=size)), np.asarray(bare_decode(path, size)))
-    found = pair(lambda: decode(path, at_least=size), lambda: bare_decode(path, size))
+    path, least = {"large": large_photo, "small": CHELSEA}[photo], classifier.card.input.least
+    assert np.array_equal(np.asarray(decode(path, at_least=least)), np.asarray(bare_decode(path, least)))
+    found = pair(lambda: decode(path, at_least=least), lambda: bare_decode(path, least))
     if found:
         record(f"decode, {photo} photo / Pillow", found.ratio())
 

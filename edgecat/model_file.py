@@ -55,10 +55,11 @@ class ModelCard:
         import json
 
         record = dataclasses.asdict(self)
-        if self.scores == "probabilities":  # left out, as the crop below, where it says what a reader takes for granted
+        if self.scores == "probabilities":  # left out, as the two below, where it says what a reader takes for granted
             del record["scores"]
-        if self.input.crop == 1:
-            del record["input"]["crop"]
+        for key in ("crop", "detail"):
+            if record["input"][key] == 1:
+                del record["input"][key]
         return json.dumps(record, ensure_ascii=False, indent=1)
 
     @staticmethod
@@ -67,13 +68,17 @@ class ModelCard:
         import json
 
         try:
-            record = json.loads(text)
-            known = {known.name for known in dataclasses.fields(ModelCard)}
-            record = {key: value for key, value in record.items() if key in known}
-            recipe: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record["input"].items()}
+            record = _known(ModelCard, json.loads(text))
+            recipe: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in _known(InputRecipe, record["input"]).items()}
             return ModelCard(**{**record, "labels": tuple(record["labels"]), "input": InputRecipe(**recipe)})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError(f"{source}: its model card cannot be read ({error!r}); export the model anew") from None
+
+
+def _known(kind: Any, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `record` a dataclass has fields for."""
+    names = {known.name for known in dataclasses.fields(kind)}
+    return {key: value for key, value in record.items() if key in names}
 
 
 def model_format(path: Path) -> str:

@@ -120,7 +120,7 @@ def photo_steps(classifier: Classifier, photo: str | Path) -> list[Callable[[Any
     """`STAGES` of a classifier on one photo."""
     recipe = classifier.card.input
     return [
-        lambda _: decode(photo, at_least=recipe.scaled),
+        lambda _: decode(photo, at_least=recipe.least),
         lambda image: read_pixels(image, recipe),
         classifier.tensor,
         classifier.run,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -14,6 +15,8 @@ from real import CHELSEA, ROOT, Run
 
 from edgecat.default_model import DEFAULT_MODEL
 from edgecat.inspection import TensorInfo, inspect
+from edgecat.model_file import read_card, with_card
+from edgecat.photo import InputRecipe
 
 CHECKPOINTS = ROOT / "export" / "edgecat_export" / "checkpoints"
 needs_onnx = pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="needs edgecat[export]")
@@ -105,13 +108,22 @@ def test_info_as_a_person_and_as_a_program_reads_it(edgecat: Run) -> None:
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert lines["model"] == "catdog: mobilenet_v2, int8, licence Apache-2.0"
     assert lines["labels"] == "cat, dog, neither"
-    assert lines["reads"] == "224 x 224 pixels, squash, (pixel - 128) / 128"
+    assert lines["reads"] == "224 x 224 pixels, squash, (pixel - 128) / 128, JPEGs decoded at 0.8 of that or more"
     assert lines["input"].endswith("(1, 224, 224, 3) uint8, 0.0078125 x (integer - 128)")
     assert lines["work"] == "299.5 million multiply-accumulates a photo"
     record = json.loads(edgecat("info", DEFAULT_MODEL, "--json").stdout)
     assert record["card"]["labels"] == ["cat", "dog", "neither"]
     assert record["network"]["inputs"][0]["shape"] == [1, 224, 224, 3]
     assert record["network"]["macs"] == 299498112
+
+
+@needs_litert
+def test_a_mean_and_std_for_each_channel(edgecat: Run, tmp_path: Path) -> None:
+    card = read_card(DEFAULT_MODEL)
+    recipe = InputRecipe(224, 224, "crop", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 0.875)
+    (tmp_path / "torch.tflite").write_bytes(with_card(DEFAULT_MODEL.read_bytes(), dataclasses.replace(card, input=recipe)))
+    reads = "reads       224 x 224 pixels, crop, 0.875 of the shorter side, (pixel - (123.675, 116.28, 103.53)) / (58.395, 57.12, 57.375)"
+    assert reads in edgecat("info", "torch.tflite").stdout.splitlines()
 
 
 @needs_litert

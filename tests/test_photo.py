@@ -147,6 +147,18 @@ def test_a_large_jpeg_is_decoded_at_the_smallest_scale_that_suffices(tmp_path: P
     assert difference(read_pixels(np.asarray(decode(path)), RECIPE), expected) < 1.5
 
 
+def test_with_less_detail_a_jpeg_may_be_decoded_a_little_smaller_than_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    CAT.resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=90)
+    whole, quicker = InputRecipe(224, 224), InputRecipe(224, 224, detail=0.8)
+    assert (whole.least, quicker.least, InputRecipe(200, 100, "crop", crop=0.5, detail=0.9).least) == ((224, 224), (180, 180), (180, 360))
+    assert decode(path, at_least=whole.least).size == (500, 375)
+    assert decode(path, at_least=quicker.least).size == (250, 188)
+    assert 0 < difference(read_pixels(path, quicker), read_pixels(path, whole)) < 3
+    pixels = np.asarray(decode(path))
+    assert np.array_equal(read_pixels(pixels, quicker), read_pixels(pixels, whole))  # only a JPEG has scales
+
+
 def test_the_callers_image_stays_as_it_is() -> None:
     with Image.open(CHELSEA) as image:
         read_pixels(image, RECIPE)
@@ -214,7 +226,17 @@ def test_a_ready_array_is_cropped_as_its_photo_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"resize": "pad"}, {"crop": 0.9}, {"resize": "crop", "crop": 2.0}, {"std": 0.0}, {"mean": (1, 2)}, {"std": (1, 2, float("nan"))}]
+    "wrong",
+    [
+        {"resize": "pad"},
+        {"crop": 0.9},
+        {"detail": 0.05},
+        {"detail": 1.1},
+        {"resize": "crop", "crop": 2.0},
+        {"std": 0.0},
+        {"mean": (1, 2)},
+        {"std": (1, 2, float("nan"))},
+    ],
 )
 def test_a_recipe_that_makes_no_sense(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected"):

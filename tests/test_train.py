@@ -206,7 +206,7 @@ def test_a_class_ten_times_larger_is_warned_of(photos: Path) -> None:
 @needs_keras
 def test_a_run_folder_holds_all_that_the_run_was(edgecat: Run, photos: Path, tmp_path: Path) -> None:
     (photos / "cats" / "broken.jpg").write_text("no photo")
-    done = edgecat("train", "mobilenet", photos, *SMALL, "--epochs", 2, "--out", "run")
+    done = edgecat("train", "mobilenet", photos, *SMALL, "--epochs", 2, "--detail", 0.8, "--out", "run")
     (photos / "cats" / "broken.jpg").unlink()
     assert done.returncode == 0, done.stderr
     assert done.stdout == "run/model.keras\n"
@@ -234,7 +234,7 @@ def test_a_run_folder_holds_all_that_the_run_was(edgecat: Run, photos: Path, tmp
         assert curves.width >= 600
     card = read_card(run / "model.keras")
     assert card.labels == ("cat", "neither")
-    assert card.input == InputRecipe(64, 64)
+    assert card.input == InputRecipe(64, 64, detail=0.8)
     assert card.training["photos"] == {"cat": 12, "neither": 12}
     assert card.calibration["photos"] == 10
     assert card.calibration["ranges"]["pixels"][0] >= -1

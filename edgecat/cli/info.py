@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from edgecat.cli.output import numbers_of, rule_of
 from edgecat.inspection import Inspection, TensorInfo, inspect
 from edgecat.model_file import ModelCard
 
@@ -53,7 +54,9 @@ def _card_lines(card: ModelCard) -> Iterator[tuple[str, str]]:
     yield "labels", ", ".join(card.labels[:SHOWN_LABELS]) + (f" and {more} more" if more > 0 else "")
     if card.groups:
         yield "groups", ", ".join(sorted({card.groups.get(label, label) for label in card.labels}))
-    yield "reads", f"{recipe.width} x {recipe.height} pixels, {recipe.resize}, (pixel - {recipe.mean:g}) / {recipe.std:g}"
+    mean, std = (f"({numbers_of(values)})" if isinstance(values, tuple) else numbers_of(values) for values in (recipe.mean, recipe.std))
+    jpeg = "" if recipe.detail == 1 else f", JPEGs decoded at {recipe.detail:g} of that or more"
+    yield "reads", f"{recipe.width} x {recipe.height} pixels, {rule_of(recipe)}, (pixel - {mean}) / {std}{jpeg}"
     if photos := card.calibration.get("photos"):
         yield "calibrated", f"on {photos} photos"
     if "accuracy" in card.evaluation:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgecat.cli.describing import describing
-from edgecat.cli.output import ProgressLine, quiet_libraries
+from edgecat.cli.output import ProgressLine, numbers_of, quiet_libraries, rule_of
 from edgecat.description import Description
 
 
@@ -39,20 +39,15 @@ def label(
     with quiet_libraries():
         card, sources = foreign.label(model, target, given, name, force or in_place)
     recipe = card.input
-    rule = recipe.resize if recipe.crop == 1 else f"{recipe.resize}, {recipe.crop:g} of the shorter side"
     few = ", ".join(card.labels[:3]) + (", …" if len(card.labels) > 3 else "")
     print(target)
     for what, said, field in (
         ("labels", f"{len(card.labels)}: {few}", "labels"),
-        ("mean", _shown(recipe.mean), "mean"),
-        ("std", _shown(recipe.std), "std"),
-        ("photo", f"{recipe.height} x {recipe.width} pixels, {rule}", "resize"),
+        ("mean", numbers_of(recipe.mean), "mean"),
+        ("std", numbers_of(recipe.std), "std"),
+        ("photo", f"{recipe.height} x {recipe.width} pixels, {rule_of(recipe)}", "resize"),
         ("outputs", card.scores, "logits"),
     ):
         source = sources[field] if sources[field] == foreign.GIVEN else f"from {sources[field]}"
         print(f"  {what:<8} {said:<40} {source}")
     ProgressLine().say(f"next: edgecat classify --model {target} PHOTO")
-
-
-def _shown(values: float | tuple[float, ...]) -> str:
-    return ", ".join(f"{value:g}" for value in values) if isinstance(values, tuple) else f"{values:g}"

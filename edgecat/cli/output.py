@@ -8,9 +8,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from edgecat.errors import EdgecatError
 from edgecat.printed import printed_by_libraries
+
+if TYPE_CHECKING:
+    from edgecat.photo import Channels, InputRecipe
 
 
 def complain(text: object) -> None:
@@ -80,3 +84,12 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
     for name, *figures in rows:
         yield "  ".join([f"{name:<{widths[0]}}", *(f"{figure:>{width}}" for figure, width in zip(figures, widths[1:], strict=False))]).rstrip()
+
+
+def rule_of(recipe: InputRecipe) -> str:
+    """How photos are resized, in words."""
+    return recipe.resize if recipe.crop == 1 else f"{recipe.resize}, {recipe.crop:g} of the shorter side"
+
+
+def numbers_of(values: Channels) -> str:
+    return ", ".join(f"{value:g}" for value in values) if isinstance(values, tuple) else f"{values:g}"

@@ -59,6 +59,12 @@ def train(
     augment: Annotated[
         float, typer.Option(min=0, max=1, help="How much each photo is changed at random: cropped, turned, blurred, recoloured; 0: mirrored at most.")
     ] = 1.0,
+    detail: Annotated[
+        float,
+        typer.Option(
+            min=0.1, max=1, help="Share of --size that a JPEG has to be decoded at, at least: 0.8 is quicker for many sizes of photos; judge what it costs."
+        ),
+    ] = 1.0,
     validation: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share of each class held back to choose the best epoch.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Decides the split, the order and every augmentation.")] = 1,
     exclude: Annotated[list[str] | None, typer.Option(help="A file name to leave out; may be given several times.", show_default=False)] = None,
@@ -106,6 +112,7 @@ def train(
                 validation=validation,
                 seed=seed,
                 exclude=tuple(exclude or ()),
+                detail=detail,
             )
             checkpoint = training.start(folder, asked, progress)
     except KeyboardInterrupt:

@@ -63,9 +63,10 @@ class Training:
     validation: float = 0.05  # share of each class
     seed: int = 1
     exclude: tuple[str, ...] = ()
+    detail: float = 1.0  # share of the size that a JPEG has to be decoded at, at least
 
     def recipe(self) -> InputRecipe:
-        return find_architecture(self.architecture).recipe(self.size)
+        return dataclasses.replace(find_architecture(self.architecture).recipe(self.size), detail=self.detail)
 
 
 class Progress(Protocol):
