@@ -95,11 +95,12 @@ def test_throughput_against_classify_many(benchmark: BenchmarkFixture, record: R
     benchmark.pedantic(server.load, (photo, 0, 50), rounds=1)  # type: ignore[no-untyped-call]
     if benchmark.disabled:
         return
-    bare, per_second = max(bare for bare, _ in pairs), max(per_second for _, (per_second, _) in pairs)  # what else runs here only slows either down
+    bare, per_second = (statistics.median(each) for each in zip(*((bare, per_second) for bare, (per_second, _) in pairs), strict=True))
+    ratio = statistics.median(per_second / bare for bare, (per_second, _) in pairs)
     tails = statistics.median(times[int(0.99 * len(times))] * len(times) / sum(times) for _, (_, times) in pairs)
     print(f"\nphotos a second: {bare:.0f} in one process, {per_second:.0f} served\n99th percentile / mean of the latency: {tails:.2f} (budget: at most 4)")
     assert tails <= 4
-    record("served / classify_many, photos a second", per_second / bare, 0.75, at_least=True, bare=bare, served=per_second, p99_to_mean=tails, cores=cores())
+    record("served / classify_many, photos a second", ratio, 0.75, at_least=True, bare=bare, served=per_second, p99_to_mean=tails, cores=cores())
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell another process's memory")

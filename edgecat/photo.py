@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # each takes as long to import as half of edgecat
 
 Pixels: TypeAlias = "npt.NDArray[np.uint8]"  # (height, width, 3) RGB, upright
 Channels: TypeAlias = "float | tuple[float, float, float]"  # one value for all of RGB, or one for each
-Photo: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Pixels | EncodedPhoto"
+Photo: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Pixels | EncodedPhoto | OpenedPhoto"
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -52,6 +52,18 @@ class EncodedPhoto(NamedTuple):
 
     name: str
     content: bytes
+
+
+class OpenedPhoto(NamedTuple):
+    """A photo of which no more than the header was read; it can be decoded once."""
+
+    name: str
+    image: Image.Image
+
+    @property
+    def size(self) -> int:
+        """Pixels, as it is stored."""
+        return self.image.width * self.image.height
 
 
 @dataclass(frozen=True)
@@ -126,9 +138,20 @@ def decode(photo: Photo, at_least: tuple[int, int] | None = None) -> Image.Image
         return Image.fromarray(_checked(photo))
     if isinstance(photo, Image.Image) and not _unread(photo):
         return _to_upright_rgb(photo)  # already decoded by the caller
+    if isinstance(photo, OpenedPhoto):
+        return _decode_opened(photo, at_least)
+    with open_photo(photo) as opened:
+        return _decode_opened(opened, at_least)
+
+
+@contextmanager
+def open_photo(photo: Photo, most: int = MAX_PIXELS) -> Iterator[OpenedPhoto]:
+    """An encoded photo of `most` pixels, to look at its header before it is decoded. Raises PhotoError."""
     name, source = _open(photo)
-    with _naming(name), Image.open(source, formats=FORMATS) as image:
-        return _decode_opened(image, name, at_least)
+    with _naming(name, most), Image.open(source, formats=FORMATS) as image:
+        if image.width * image.height > most:
+            raise Image.DecompressionBombError
+        yield OpenedPhoto(name, image)
 
 
 def read_encoded(photo: Photo) -> EncodedPhoto:
@@ -163,14 +186,14 @@ def read_stream(photo: Photo) -> Photo:
 
 
 @contextmanager
-def _naming(name: str) -> Iterator[None]:
+def _naming(name: str, most: int = MAX_PIXELS) -> Iterator[None]:
     """Turn what Pillow raises on broken files into PhotoError."""
     try:
         yield
     except UnidentifiedImageError:
         raise PhotoError(f"{name}: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)") from None
-    except Image.DecompressionBombError:
-        raise PhotoError(f"{name}: more than {MAX_PIXELS // 1_000_000} megapixels, refused as a decompression bomb; scale it down first") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise PhotoError(f"{name}: more than {most // 1_000_000} megapixels, refused as a decompression bomb; scale it down first") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise PhotoError(f"{name}: broken photo ({error}); open it elsewhere and save it anew") from error
 
@@ -241,11 +264,10 @@ def _open(photo: Any) -> tuple[str, IO[bytes] | str]:
     raise PhotoError(f"{type(photo).__name__}: not a photo (expected a path, bytes, a binary file, a PIL image or a (height, width, 3) uint8 array)")
 
 
-def _decode_opened(image: Image.Image, name: str, at_least: tuple[int, int] | None) -> Image.Image:
+def _decode_opened(photo: OpenedPhoto, at_least: tuple[int, int] | None) -> Image.Image:
+    name, image = photo
     if min(image.size) < MIN_SIDE:
         raise PhotoError(f"{name}: {image.width} x {image.height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}")
-    if image.width * image.height > MAX_PIXELS:
-        raise Image.DecompressionBombError
     if at_least is not None and image.format == "JPEG":
         # Rows and columns may change places when the photo is turned upright: ask for enough of both.
         image.draft(None, (max(at_least), max(at_least)))

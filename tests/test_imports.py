@@ -24,7 +24,7 @@ LAYERS = [
     ["description", "board", "peak"],
     ["foreign"],
     ["classifier"],
-    ["evaluation", "inspection", "first_answer", "cloud_vision", "watching", "vision_protocol", "record"],
+    ["evaluation", "inspection", "first_answer", "cloud_vision", "watching", "record"],
     ["timing", "gallery", "server"],
     ["plots"],
     ["report"],
@@ -37,7 +37,7 @@ WHEN_NEEDED = {
     "plots.py": {"matplotlib"},
 }
 FOR_THE_HOST = {"keras", "tensorflow", "onnx", "tf2onnx", "h5py", "matplotlib", "ai_edge_quantizer", "flatbuffers"}
-FOR_THE_SERVER = {"starlette", "uvicorn", "httptools", "python_multipart", "anyio", "prometheus_client"}
+FOR_THE_SERVER = {"starlette", "uvicorn", "httptools", "python_multipart", "anyio", "prometheus_client", "pybase64"}
 
 
 def imports(path: Path, lazy: bool = True) -> Iterator[str]:

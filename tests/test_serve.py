@@ -34,7 +34,7 @@ from vision_server import KEY, Process, Running
 from edgecat import Classifier
 from edgecat.server.app import Limits, Settings, make_app
 from edgecat.server.http import GuardedProtocol
-from edgecat.vision_protocol import MAX_BODY, MAX_PHOTO
+from edgecat.server.vision_protocol import MAX_BODY, MAX_PHOTO
 
 JSON = {"Content-Type": "application/json"}
 LABELS = [{"type": "LABEL_DETECTION"}]
@@ -452,7 +452,7 @@ def test_the_card(server: Running) -> None:
 
 def test_imagenet_labels_and_their_groups() -> None:
     from edgecat import Classification, InputRecipe, ModelCard, Score
-    from edgecat.vision_protocol import annotation
+    from edgecat.server.vision_protocol import annotation
 
     groups = {"tabby": "cat", "tiger cat": "cat", "beagle": "dog", "sofa": "neither"}
     card = ModelCard("imagenet", "mobilenet_v2", tuple(groups), InputRecipe(224, 224), groups=groups)

@@ -28,7 +28,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edgecat import vision_protocol
+from edgecat.server import vision_protocol
 from edgecat.server.app import Settings, make_app
 from edgecat.server.http import GuardedProtocol, options
 from edgecat.server.log import LOGGING

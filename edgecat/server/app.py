@@ -26,18 +26,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edgecat import vision_protocol as protocol
 from edgecat.classifier import Classifier
 from edgecat.description import Description
 from edgecat.errors import PhotoError
 from edgecat.photo import EncodedPhoto
 from edgecat.record import as_record
+from edgecat.server import vision_protocol as protocol
 from edgecat.server.log import write_line
 from edgecat.server.metrics import Metrics
 from edgecat.server.openapi import openapi
 from edgecat.server.page import Page
 from edgecat.server.pool import MAX_WAITING, Answer, FullError, Pool
-from edgecat.vision_protocol import MAX_BODY, MAX_PHOTO, Question, Record, RefusedError
+from edgecat.server.vision_protocol import MAX_BODY, MAX_PHOTO, Question, Record, RefusedError
 
 MULTIPART = 64 * 1024  # bytes around a photo in a form
 LARGE = 1024 * 1024  # bytes; a body with more is read in a thread, so that others are answered meanwhile

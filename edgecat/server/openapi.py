@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from edgecat.cloud_request import MAX_PHOTOS
-from edgecat.vision_protocol import FEATURES, STATUS
+from edgecat.server.vision_protocol import FEATURES, STATUS
 
 Schema = dict[str, Any]
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import math
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import NamedTuple
-
-from PIL import Image
 
 from edgecat.classifier import Classification, Classifier
 from edgecat.errors import PhotoError
-from edgecat.photo import FORMATS, EncodedPhoto
+from edgecat.photo import EncodedPhoto, open_photo
 
 MAX_WAITING = 256  # photos
 MAX_PIXELS = 75_000_000  # of a photo, as Cloud Vision has it; the largest that this much memory is risked for
@@ -76,11 +74,8 @@ class Pool:
     def _classify(self, photo: EncodedPhoto, asked: float) -> Answer:
         began = time.perf_counter()
         try:
-            if _pixels(photo) > HEAVY:
-                with self._heavy:
-                    pixels = self.classifier.pixels(photo)
-            else:
-                pixels = self.classifier.pixels(photo)
+            with open_photo(photo, MAX_PIXELS) as opened, self._heavy if opened.size > HEAVY else nullcontext():
+                pixels = self.classifier.pixels(opened)
         except PhotoError as error:
             return Answer(error, began - asked, time.perf_counter() - began)
         decoded = time.perf_counter()
@@ -88,17 +83,3 @@ class Pool:
         ended = time.perf_counter()
         self._seconds += (ended - began - self._seconds) / 16
         return Answer(result, began - asked, decoded - began, ended - decoded)
-
-
-def _pixels(photo: EncodedPhoto) -> int:
-    """How many a photo has by its header, 0 where it has none. Raises PhotoError."""
-    try:
-        with Image.open(io.BytesIO(photo.content), formats=FORMATS) as image:
-            pixels = image.width * image.height
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        pixels = MAX_PIXELS + 1
-    except Exception:  # no photo, as decoding it will say
-        return 0
-    if pixels > MAX_PIXELS:
-        raise PhotoError(f"{photo.name}: more than {MAX_PIXELS // 1_000_000} megapixels, refused as a decompression bomb; scale it down first")
-    return pixels
