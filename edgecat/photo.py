@@ -75,7 +75,7 @@ class InputRecipe:
     "crop" scales the shorter side to the size divided by `crop`, keeps the shape, and takes the middle;
     it is what torchvision, timm (whose crop_pct is `crop`) and Ultralytics (1.0) do.
     `detail` below 1 lets a JPEG be decoded at a scale that has but so much of the size wanted, which is then enlarged: quicker, for
-    a model that learnt to do without.
+    a model that can do without.
     The model reads `(pixel - mean) / std`, pixel in 0..255, one value for all of RGB or one for each. With
     mean and std 128 an int8 input holds every pixel value exactly. Raises ValueError.
     """
