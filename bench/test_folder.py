@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from edgecat.classifier import Classifier
 from edgecat.engines import cores
 from edgecat.photo import find_photos
 
-PHOTOS, ROUNDS = 2000, 3
+PHOTOS, ROUNDS = 2000, 8
 SOAKED, REOPENED = 20_000, 300
 Recorded = Callable[..., None]
 
@@ -36,37 +38,39 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def least_of_turns(works: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
-    """Seconds of each, which take turns: the least of so many rounds."""
-    return [min(taken) for taken in zip(*([seconds(work) for work in works] for _ in range(rounds)), strict=True)]
+def by_turns(works: Sequence[Callable[[int], Any]], rounds: int) -> list[list[float]]:
+    """Seconds of each in each round, whose number it is told. What is taken are medians of a round's ratios, as the machine changes from round to round."""
+    return [[seconds(partial(work, number)) for work in works] for number in range(rounds)]
 
 
 @needs_two_cores
 def test_a_folder_on_two_cores(benchmark: BenchmarkFixture, record: Recorded) -> None:
     """Against one worker, and against the slower of decoding and inference if nothing else were done, each by one thread, as a pipeline would at best."""
-    photos = folder_of(20 if benchmark.disabled else PHOTOS)
+    photos, rounds = folder_of(20 if benchmark.disabled else PHOTOS), 1 if benchmark.disabled else ROUNDS
     with Classifier(threads=1) as classifier:
         pixels = [classifier.pixels(photo) for photo in photos[:20]]
 
-        def classify(workers: int) -> None:
-            assert sum(1 for _ in classifier.classify_many(photos, workers=workers)) == len(photos)
+        def part(number: int) -> list[Path]:
+            return photos[number % 4 :: 4]
 
-        def decode() -> None:
-            for photo in photos:
+        def classify(number: int, workers: int) -> None:
+            assert sum(1 for _ in classifier.classify_many(part(number), workers=workers)) == len(part(number))
+
+        def decode(number: int) -> None:
+            for photo in part(number):
                 classifier.pixels(photo)
 
-        def infer() -> None:
-            for number in range(len(photos)):
-                classifier.run(classifier.tensor(pixels[number % len(pixels)]))
+        def infer(number: int) -> None:
+            for place in range(len(part(number))):
+                classifier.run(classifier.tensor(pixels[place % len(pixels)]))
 
-        works = (lambda: classify(1), lambda: classify(2), decode, infer)
-        one, two, decoding, inference = least_of_turns(works, 1 if benchmark.disabled else ROUNDS)
-        benchmark.pedantic(classify, (2,), rounds=1)  # type: ignore[no-untyped-call]
+        found = by_turns((partial(classify, workers=1), partial(classify, workers=2), decode, infer), rounds)
+        benchmark.pedantic(classify, (0, 2), rounds=1)  # type: ignore[no-untyped-call]
     if not benchmark.disabled:
-        pipeline = max(decoding, inference) / two
+        pipeline = statistics.median(max(decoding, inference) / two for _, two, decoding, inference in found)
         print(f"\ntwo workers / the slower stage alone: {pipeline:.3f} (budget: at least 0.9)")
-        figures = {"one_s": one, "two_s": two, "decoding_s": decoding, "inference_s": inference, "photos": len(photos), "of_the_slower_stage": pipeline}
-        record("two workers / one, photos a second", one / two, 1.8, at_least=True, **figures)
+        figures = {"photos": len(photos), "of_the_slower_stage": pipeline, "rounds_s": found}
+        record("two workers / one, photos a second", statistics.median(one / two for one, two, *_ in found), 1.8, at_least=True, **figures)
         assert pipeline >= 0.9
 
 
@@ -76,17 +80,22 @@ def test_four_threads_that_share_a_classifier(benchmark: BenchmarkFixture, recor
     with Classifier(threads=1) as classifier, ThreadPoolExecutor(4) as pool:
         expected = [classifier.classify(photo) for photo in photos]
 
-        def alone() -> None:
+        def alone(_: int) -> None:
             assert [classifier.classify(photo) for photo in photos] == expected
 
-        def shared() -> None:
+        def shared(_: int) -> None:
             assert list(pool.map(classifier.classify, photos)) == expected
 
-        shared()  # opens the engines
-        one, four = least_of_turns((alone, shared), 1 if benchmark.disabled else 2 * ROUNDS)
-        benchmark.pedantic(shared, rounds=1)  # type: ignore[no-untyped-call]
+        shared(0)  # opens the engines
+        found = by_turns((alone, shared), 1 if benchmark.disabled else ROUNDS)
+        benchmark.pedantic(shared, (0,), rounds=1)  # type: ignore[no-untyped-call]
     if not benchmark.disabled:
-        record("four threads that share a classifier on two cores / one thread, photos a second", one / four, 1.7, at_least=True)
+        record(
+            "four threads that share a classifier on two cores / one thread, photos a second",
+            statistics.median(one / four for one, four in found),
+            1.7,
+            at_least=True,
+        )
 
 
 @needs_memory
