@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +55,7 @@ class Pair(NamedTuple):
 
     ours: dict[str, float]
     bare: dict[str, float]
+    difference: float  # the median one of a run of ours and one of the bare thing soon before or after it
 
     def ratio(self, of: str = "median_ms") -> float:
         return self.ours[of] / self.bare[of]
@@ -86,7 +88,8 @@ def pair(benchmark: BenchmarkFixture) -> Callable[..., Pair | None]:
         for side in sides:
             side.warm(SECONDS / 4)
         timing.take_turns(sides, SECONDS)
-        found = Pair(*(timing.summary(times[0] for times in side.times) for side in sides))
+        ours_ms, bare_ms = ([times[0] for times in side.times] for side in sides)
+        found = Pair(timing.summary(ours_ms), timing.summary(bare_ms), statistics.median(one - other for one, other in zip(ours_ms, bare_ms, strict=False)))
         benchmark.extra_info |= {"ours": found.ours, "bare": found.bare}
         benchmark.pedantic(ours, rounds=20, warmup_rounds=1)  # type: ignore[no-untyped-call]
         return found

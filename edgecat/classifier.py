@@ -97,7 +97,7 @@ class Classifier:
         expected = ((1, recipe.height, recipe.width, 3), (1, len(card.labels)))
         if not _fits(first, *expected):
             raise ModelError(f"{self.path}: {first.input.shape} -> {first.output.shape}, but its card says {expected[0]} -> {expected[1]}; export it anew")
-        self._table = engines.input_table(recipe, first.input)
+        self._input_table, self._output_table = engines.input_table(recipe, first.input), engines.output_table(first.output)
         self._input, self._output = first.input, first.output
         self._keep([first])
         self._many_threaded = None if threads else first
@@ -144,7 +144,7 @@ class Classifier:
 
     def tensor(self, pixels: Pixels) -> Tensor:
         """What the engine reads: normalised, and quantised if the model is, by one table look-up."""
-        return engines.to_tensor(pixels, self._table, self._input)
+        return engines.to_tensor(pixels, self._input_table, self._input)
 
     def run(self, tensor: Tensor) -> npt.NDArray[np.float32]:
         """Scores, (classes,) float32, in the order of the card's labels."""
@@ -180,7 +180,7 @@ class Classifier:
             outputs = engine.run(tensors)
         finally:
             self._give_back(engine)
-        return np.stack([_probabilities(engines.dequantise(each, self._output), self.card) for each in outputs])
+        return np.stack([_probabilities(engines.dequantise(each, self._output_table, self._output), self.card) for each in outputs])
 
     @property
     def runs_on(self) -> str:
@@ -194,7 +194,7 @@ class Classifier:
     def close(self) -> None:
         """Give the engines' memory back; an engine at work in another thread finishes first."""
         self._notice_fork()
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
             while self._idle:
@@ -211,7 +211,8 @@ class Classifier:
 
     def _keep(self, idle: list[Engine]) -> None:
         self._process = os.getpid()
-        self._changed = threading.Condition()  # of what follows
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)  # of what follows
         self._idle = idle
         self._opened = len(idle)  # idle or at work: one for each core at most, as more would only take memory
         self._waiting: list[float] = []  # since when each thread waits for an engine, the longest first
@@ -223,12 +224,12 @@ class Classifier:
             self._keep([])
 
     def _scores(self, engine: Engine, tensor: Tensor) -> npt.NDArray[np.float32]:
-        return _probabilities(engines.dequantise(engine.run(tensor[np.newaxis])[0], self._output), self.card)
+        return _probabilities(engines.dequantise(engine.run(tensor[np.newaxis])[0], self._output_table, self._output), self.card)
 
     def _borrow(self) -> Engine:
         """An engine that no other thread uses until it is given back. Raises EngineError."""
         self._notice_fork()
-        with self._changed:
+        with self._lock:
             engine = self._take()
         if engine is None:
             try:
@@ -269,7 +270,7 @@ class Classifier:
             engine.close()
             self._one_less()
             return
-        with self._changed:
+        with self._lock:
             self._idle.append(engine)
             if self._waiting:
                 self._reserved = time.monotonic() - self._waiting[0] > PATIENCE
@@ -279,7 +280,7 @@ class Classifier:
 
     def _one_less(self) -> None:
         """Make room for another engine."""
-        with self._changed:
+        with self._lock:
             self._opened -= 1
             self._changed.notify()
 

@@ -122,7 +122,7 @@ class InputRecipe:
 def read_pixels(photo: Photo, recipe: InputRecipe) -> Pixels:
     """Pixels of `photo` in the size of `recipe`. Raises PhotoError."""
     size = (recipe.width, recipe.height)
-    if isinstance(photo, np.ndarray) and photo.shape[1::-1] == size == recipe.scaled:
+    if isinstance(photo, np.ndarray) and recipe.crop == 1 and photo.shape[1::-1] == size:
         return _checked(photo)  # ready: an image in between would copy it twice
     image = decode(photo, at_least=recipe.least)
     return resize(image, size, crop_box(image.size, recipe) if recipe.resize == "crop" else None)
@@ -303,6 +303,7 @@ def _orientation(image: Image.Image) -> int:
 def _checked(pixels: npt.NDArray[Any]) -> Pixels:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise PhotoError(f"array: shape {pixels.shape} of {pixels.dtype}, expected (height, width, 3) of uint8, RGB")
-    if min(pixels.shape[:2]) < MIN_SIDE:
-        raise PhotoError(f"array: {pixels.shape[1]} x {pixels.shape[0]} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}")
-    return np.ascontiguousarray(pixels)
+    height, width, _ = pixels.shape
+    if height < MIN_SIDE or width < MIN_SIDE:
+        raise PhotoError(f"array: {width} x {height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}")
+    return pixels if pixels.flags.c_contiguous else np.ascontiguousarray(pixels)

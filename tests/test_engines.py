@@ -11,7 +11,7 @@ from real import CHELSEA, COFFEE
 
 from edgecat import Classifier, EngineError, InputRecipe
 from edgecat.default_model import DEFAULT_MODEL
-from edgecat.engines import TensorSpec, default_threads, dequantise, input_table, to_tensor
+from edgecat.engines import Tensor, TensorSpec, default_threads, dequantise, input_table, output_table, to_tensor
 
 SHAPE = (1, 160, 160, 3)
 
@@ -69,11 +69,19 @@ def test_channels_first_of_one_mean_is_the_same_table_turned() -> None:
     assert np.array_equal(to_tensor(pixels, table, spec), np.moveaxis((pixels - np.float32(128)) / np.float32(128), 2, 0))
 
 
-def test_dequantise() -> None:
-    spec = TensorSpec((1, 3), np.dtype(np.int8), 1 / 256, -128)
-    assert dequantise(np.array([-128, 0, 127], np.int8), spec) == pytest.approx([0, 0.5, 255 / 256])
+@pytest.mark.parametrize(("kind", "zero_point"), [(np.int8, -128), (np.uint8, 0), (np.int16, -7)])
+def test_dequantise(kind: type, zero_point: int) -> None:
+    spec = TensorSpec((1, 256), np.dtype(kind), 1 / 256, zero_point)
+    integers: Tensor = np.arange(256).astype(kind)
+    found = dequantise(integers, output_table(spec), spec)
+    assert found.dtype == np.float32
+    assert found.tolist() == [(integer - zero_point) / 256 for integer in integers.tolist()]
+
+
+def test_floats_are_scores_themselves() -> None:
+    spec = TensorSpec((1, 2), np.dtype(np.float32))
     scores = np.array([0.1, 0.9], np.float32)
-    assert dequantise(scores, TensorSpec((1, 2), np.dtype(np.float32))) is scores
+    assert dequantise(scores, output_table(spec), spec) is scores
 
 
 def test_default_threads_are_few() -> None:
