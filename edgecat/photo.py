@@ -54,16 +54,13 @@ class EncodedPhoto(NamedTuple):
     content: bytes
 
 
-class OpenedPhoto(NamedTuple):
+class OpenedPhoto:
     """A photo of which no more than the header was read; it can be decoded once."""
 
-    name: str
-    image: Image.Image
-
-    @property
-    def size(self) -> int:
-        """Pixels, as it is stored."""
-        return self.image.width * self.image.height
+    def __init__(self, name: str, image: Image.Image) -> None:
+        self.name = name
+        self.image = image
+        self.pixels = image.width * image.height  # as it is stored
 
 
 @dataclass(frozen=True)
@@ -149,9 +146,10 @@ def open_photo(photo: Photo, most: int = MAX_PIXELS) -> Iterator[OpenedPhoto]:
     """An encoded photo of `most` pixels, to look at its header before it is decoded. Raises PhotoError."""
     name, source = _open(photo)
     with _naming(name, most), Image.open(source, formats=FORMATS) as image:
-        if image.width * image.height > most:
+        opened = OpenedPhoto(name, image)
+        if opened.pixels > most:
             raise Image.DecompressionBombError
-        yield OpenedPhoto(name, image)
+        yield opened
 
 
 def read_encoded(photo: Photo) -> EncodedPhoto:
@@ -265,7 +263,7 @@ def _open(photo: Any) -> tuple[str, IO[bytes] | str]:
 
 
 def _decode_opened(photo: OpenedPhoto, at_least: tuple[int, int] | None) -> Image.Image:
-    name, image = photo
+    name, image = photo.name, photo.image
     if min(image.size) < MIN_SIDE:
         raise PhotoError(f"{name}: {image.width} x {image.height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}")
     if at_least is not None and image.format == "JPEG":
