@@ -47,6 +47,7 @@ class System(Protocol):
 class LabelledPhoto(NamedTuple):
     path: Path
     label: str
+    origin: str = ""  # where the photo comes from, such as the folder that was named
 
 
 class Mistake(NamedTuple):
@@ -209,9 +210,15 @@ def find_labelled_photos(folders: Sequence[str]) -> Iterator[LabelledPhoto]:
 
     A folder of photos alone will do where their names begin with ImageNet's numbers, such as n02123045_tabby.JPEG.
     """
+    origins = _names_of_origins(folders)
     for given in folders:
         loose = loose_photos(given)
-        named = [LabelledPhoto(path, label) for path in loose if (label := imagenet_name(path.name))]
+        origin = origins[given]
+        named = [
+            LabelledPhoto(path, label, origin)
+            for path in loose
+            if (label := imagenet_name(path.name))
+        ]
         if named and len(named) == len(loose):
             yield from named
             continue
@@ -219,7 +226,30 @@ def find_labelled_photos(folders: Sequence[str]) -> Iterator[LabelledPhoto]:
             photos = find_photos(folder, recursive=True)
             if not photos:
                 raise DataError(f"{folder}: no photos of class '{label}'; add some or remove the folder")
-            yield from (LabelledPhoto(path, label) for path in photos)
+            yield from (LabelledPhoto(path, label, origin) for path in photos)
+
+
+def _names_of_origins(folders: Sequence[str]) -> dict[str, str]:
+    """Return the shortest end of each folder's path that tells it from the others.
+
+    Of LABEL=FOLDER, at least the last two names: `neither=data/neither/test` -> `neither/test`.
+    """
+    paths = {given: _path_of(given).absolute().parts[1:] for given in folders}
+    names = {}
+    for given, parts in paths.items():
+        length = 1 if Path(given).exists() else 2
+        while length < len(parts) and any(
+            other[-length:] == parts[-length:] for other in paths.values() if other != parts
+        ):
+            length += 1
+        names[given] = "/".join(parts[-length:])
+    return names
+
+
+def _path_of(given: str) -> Path:
+    """Return the folder of `given`, which is FOLDER or LABEL=FOLDER."""
+    _, equals, folder = given.partition("=")
+    return Path(folder) if equals and not Path(given).exists() else Path(given)
 
 
 def loose_photos(given: str) -> list[Path]:

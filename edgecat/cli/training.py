@@ -17,7 +17,7 @@ HEAD_EPOCHS, HEAD_LEARNING_RATE = 20, 3e-3  # on the features of a frozen base
 
 
 def train(
-    architecture: Annotated[str, typer.Argument(help="homemade, mobilenet, mobilenet_v2 or resnet50.", show_default=False)] = "",
+    architecture: Annotated[str, typer.Argument(help="efficientnet_lite0, homemade, mobilenet, mobilenet_v2 or resnet50.", show_default=False)] = "",
     data: Annotated[
         list[str] | None,
         typer.Argument(help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class; several are taken together.", show_default=False),
@@ -59,6 +59,24 @@ def train(
     augment: Annotated[
         float, typer.Option(min=0, max=1, help="How much each photo is changed at random: cropped, turned, blurred, recoloured; 0: mirrored at most.")
     ] = 1.0,
+    distill: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Weight of the loss that keeps what the ImageNet weights know of their 1,000 "
+            "classes; 0: let them be forgotten.",
+        ),
+    ] = 1.0,
+    scenes: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Paste a fifth of the photos, small, into the photos of this origin (the "
+            "beginning of their names, up to the first _, or their folder): for animals far away. "
+            "May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     detail: Annotated[
         float,
         typer.Option(
@@ -113,6 +131,8 @@ def train(
                 seed=seed,
                 exclude=tuple(exclude or ()),
                 detail=detail,
+                distill=distill,
+                scenes=tuple(scenes or ()),
             )
             checkpoint = training.start(folder, asked, progress)
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ import keras
 
 from edgecat.errors import DataError, ModelError
 from edgecat.photo import Channels, InputRecipe
+from edgecat_export.efficientnet_lite import efficientnet_lite
 from edgecat_export.names import ARCHITECTURES as NAMES
 from edgecat_export.names import unknown_architecture
 
@@ -72,6 +73,9 @@ def homemade(input_shape: tuple[int, int, int], weights: None = None, include_to
 _COLOUR_MEANS = (123.68, 116.779, 103.939)  # of ImageNet, RGB
 # ResNet (He et al. 2015, arXiv 1512.03385), MobileNet (Howard et al. 2017, arXiv 1704.04861), MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381).
 ARCHITECTURES = {
+    "efficientnet_lite0": Architecture(
+        efficientnet_lite, size=224, block=r"(block\d[a-z])_", imagenet=(127.0, 128.0)
+    ),
     "homemade": Architecture(homemade, size=64, block=r"(conv|dense)$", imagenet=None),
     "mobilenet": Architecture(keras.applications.MobileNet, alpha=0.5, size=160, block=r"conv_[dp]w_(\d+)"),
     "mobilenet_v2": Architecture(keras.applications.MobileNetV2, alpha=1.0, size=224, block=r"(block_\d+|Conv_1)"),
@@ -124,6 +128,18 @@ def build_classifier(name: str, labels: int, size: int, alpha: float | None, wei
     features = keras.layers.Dropout(dropout, name="dropout")(base.output)
     scores = keras.layers.Dense(labels, activation="softmax", name="scores")(features)
     return keras.Model(base.input, scores, name=name)
+
+
+def imagenet_network(
+    name: str, weights: Weights, size: int, alpha: float | None
+) -> keras.Model | None:
+    """Return the network with its head for ImageNet's 1,000 classes; None if `weights` lacks it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a file without the head lacks
+            return find_architecture(name).network(size, alpha, str(weights), top=True)
+    except (ValueError, OSError, KeyError):
+        return None
 
 
 def freeze_all_but(model: keras.Model, blocks: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,19 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageEnhance, ImageFilter
 
 from edgecat.errors import DataError, PhotoError
 from edgecat.evaluation import LabelledPhoto, find_labelled_photos, judged_by_label, loose_photos
 from edgecat.labels import imagenet_name
 from edgecat.model_file import ModelCard
-from edgecat.photo import InputRecipe, Pixels, decode, read_pixels, resize
+from edgecat.photo import InputRecipe, decode, read_pixels
 
 CALIBRATION_PHOTOS = 500
 VERIFICATION_PHOTOS = 1000
 FEW_PHOTOS = 100  # fewer calibrate badly
 UNKNOWN = ""  # the label of a photo that may show anything
 IMBALANCE = 10  # times: a class this much larger than another is worth a warning
+FEW_FROM_ORIGIN = 20  # photos: fewer with the same prefix are no origin; enough to validate one
+Part = tuple[str, str]  # label, origin
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Dataset:
 
     def digest(self) -> str:
         """sha256 over every photo's label and content, whatever the files' names and order."""
-        lines = sorted(f"{label} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path, label in self.photos)
+        lines = sorted(f"{label} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path, label, _ in self.photos)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def warnings(self) -> list[str]:
@@ -58,15 +58,33 @@ class Dataset:
 def find_dataset(folders: Sequence[str], exclude: Iterable[str] = ()) -> Dataset:
     """Photos of all `folders`: each a folder of class folders, or LABEL=FOLDER for the photos of one class.
 
-    `exclude` names files to leave out. Raises DataError.
+    `exclude` names files to leave out. A photo's origin is the beginning of its file's name, up to
+    the first "_", if at least `FEW_FROM_ORIGIN` photos of its folder share it; else the folder.
+    Raises DataError.
     """
     excluded = set(exclude)
     photos = [photo for photo in find_labelled_photos(folders) if photo.path.name not in excluded]
+    shared = Counter((photo.origin, _prefix(photo)) for photo in photos)
+    photos = [
+        photo._replace(origin=prefix)
+        if (prefix := _prefix(photo)) and shared[photo.origin, prefix] >= FEW_FROM_ORIGIN
+        else photo
+        for photo in photos
+    ]
     labels = tuple(sorted({photo.label for photo in photos}))
     if len(labels) < 2:
         found = f"only one class, '{labels[0]}'" if labels else "no photos"
         raise DataError(f"{', '.join(folders)}: {found}; expected one folder of photos for each of at least two classes, such as cats/ and dogs/")
     return Dataset(tuple(photos), labels)
+
+
+def part_of(photo: LabelledPhoto) -> Part:
+    return photo.label, photo.origin
+
+
+def _prefix(photo: LabelledPhoto) -> str:
+    prefix, underscore, _ = photo.path.name.partition("_")
+    return prefix if underscore else ""
 
 
 def find_photos_for(card: ModelCard, folders: Sequence[str]) -> Dataset:
@@ -78,27 +96,44 @@ def find_photos_for(card: ModelCard, folders: Sequence[str]) -> Dataset:
     classes = [folder for folder in folders if not loose_photos(folder)]
     photos = list(find_dataset(classes).photos) if classes else []
     by_label = judged_by_label(card, (photo.label for photo in photos), "the model")
-    photos += [LabelledPhoto(path, label if (label := imagenet_name(path.name)) in card.labels else UNKNOWN) for path in loose]
+    for path in loose:
+        label = imagenet_name(path.name)
+        photos.append(LabelledPhoto(path, label if label in card.labels else UNKNOWN))
     if by_label:
         return Dataset(tuple(photos), card.labels)
-    photos = [LabelledPhoto(path, card.groups.get(label, label)) for path, label in photos]
+    photos = [photo._replace(label=card.groups.get(photo.label, photo.label)) for photo in photos]
     return Dataset(tuple(photos), tuple(sorted(set(card.groups.values()))))
 
 
 def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Dataset]:
-    """The training and the validation part: `validation` (0..1) of each class, at least one photo, seeded."""
+    """Return the training and the validation part, seeded. Raise DataError.
+
+    `validation` (0..1) of the photos of each label and origin are for validation; of a small
+    origin, a fifth of its photos up to `FEW_FROM_ORIGIN`, since every origin counts the same.
+    """
     rng = np.random.default_rng(seed)
-    training: list[LabelledPhoto] = []
-    held_back: list[LabelledPhoto] = []
-    for label in dataset.labels:
-        photos = [photo for photo in dataset.photos if photo.label == label]
-        if len(photos) < 2:
-            raise DataError(f"class '{label}' has one photo; expected at least two, one to train on and one to validate on")
-        order = rng.permutation(len(photos))
-        cut = max(1, round(validation * len(photos)))
-        held_back += [photos[i] for i in sorted(order[:cut])]
-        training += [photos[i] for i in sorted(order[cut:])]
-    return Dataset(tuple(training), dataset.labels), Dataset(tuple(held_back), dataset.labels)
+    held_back: set[int] = set()
+    for label, total in dataset.counts().items():
+        if total < 2:
+            raise DataError(
+                f"class '{label}' has one photo; expected at least two, "
+                "one to train on and one to validate on"
+            )
+        parts: dict[Part, list[int]] = {}
+        for index, photo in enumerate(dataset.photos):
+            if photo.label == label:
+                parts.setdefault(part_of(photo), []).append(index)
+        for indices in parts.values():
+            least = min(FEW_FROM_ORIGIN, len(indices) // 5)
+            if len(parts) == 1 or len(indices) > 1:
+                least = max(1, least)
+            chosen = rng.permutation(len(indices))[: max(least, round(validation * len(indices)))]
+            held_back.update(indices[i] for i in chosen)
+        if held_back.isdisjoint(sum(parts.values(), [])):
+            held_back.add(next(iter(parts.values()))[0])
+    training = tuple(photo for i, photo in enumerate(dataset.photos) if i not in held_back)
+    validated = tuple(photo for i, photo in enumerate(dataset.photos) if i in held_back)
+    return Dataset(training, dataset.labels), Dataset(validated, dataset.labels)
 
 
 def choose_photos(dataset: Dataset, labels: tuple[str, ...], seed: int, check: Callable[[Dataset], Dataset] = lambda chosen: chosen) -> tuple[Dataset, Dataset]:
@@ -160,68 +195,19 @@ def normalise(pixels: npt.NDArray[np.uint8], recipe: InputRecipe) -> npt.NDArray
     return recipe.normalise(pixels)
 
 
-def repeats(dataset: Dataset) -> dict[str, int]:
-    """How often a photo of each class comes in an epoch: about sqrt(n) times where the class is n times smaller than the largest."""
-    counts = dataset.counts()
-    return {label: max(1, round((max(counts.values()) / count) ** 0.5)) for label, count in counts.items()}
+def repeats(dataset: Dataset) -> dict[Part, int]:
+    """How often an epoch repeats the photos of each label and origin.
+
+    A part with n times fewer photos than the largest is repeated about sqrt(n) times.
+    """
+    counts = Counter(map(part_of, dataset.photos))
+    return {part: round((max(counts.values()) / count) ** 0.5) for part, count in counts.items()}
 
 
 def balanced_order(dataset: Dataset, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Indices of one epoch, shuffled, each as often as `repeats` says."""
     times = repeats(dataset)
-    order = np.repeat(np.arange(len(dataset.photos)), [times[photo.label] for photo in dataset.photos])
+    order = np.repeat(
+        np.arange(len(dataset.photos)), [times[part_of(photo)] for photo in dataset.photos]
+    )
     return rng.permutation(order)
-
-
-def augment(photo: Path, recipe: InputRecipe, rng: np.random.Generator, strength: float = 1.0) -> Pixels:
-    """Pixels of a random variant of `photo`; of `strength` 0 it is mirrored at most.
-
-    Training photos that were squashed, scaled down and compressed twice have lost their shape and
-    sharpness; photos in the world have not. So every class is seen with both: shape, sharpness
-    and compression vary at random, and cannot tell one class from another.
-    """
-    image = decode(photo, at_least=(2 * recipe.width, 2 * recipe.height))
-
-    def happens(share: float) -> bool:
-        return bool(rng.random() < share * strength)
-
-    # Crop: half of the area to all of it (most often much), aspect ratio changed by up to 1.5.
-    area = image.width * image.height * (1 - 0.5 * strength * rng.random() ** 2)
-    ratio = image.width / image.height * np.exp(strength * rng.uniform(-0.4, 0.4))
-    width = min(image.width, round(float((area * ratio) ** 0.5)))
-    height = min(image.height, round(float((area / ratio) ** 0.5)))
-    left = int(rng.integers(0, image.width - width + 1))
-    top = int(rng.integers(0, image.height - height + 1))
-    image = image.crop((left, top, left + width, top + height))
-    if rng.random() < 0.5:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if happens(0.25):
-        image = image.rotate(float(rng.uniform(-15, 15)), Image.Resampling.BILINEAR, fillcolor=_mean_colour(image))
-    if happens(0.15):  # smaller in the picture
-        canvas = Image.new("RGB", (round(image.width * rng.uniform(1.1, 1.7)), round(image.height * rng.uniform(1.1, 1.7))), _mean_colour(image))
-        canvas.paste(image, (int(rng.integers(0, canvas.width - image.width + 1)), int(rng.integers(0, canvas.height - image.height + 1))))
-        image = canvas
-    if happens(0.6):  # sharpness: fewer pixels than the model wants, blurred, or sharpened
-        kind = rng.random()
-        if kind < 0.42:
-            side = int(rng.integers(80, 176))
-            image = image.resize((side, side), Image.Resampling.BILINEAR)
-        elif kind < 0.58:
-            image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.4, 1.6))))
-        else:
-            image = image.filter(ImageFilter.UnsharpMask(float(rng.uniform(0.8, 2.0)), int(rng.integers(40, 180)), 0))
-    if happens(0.3):
-        encoded = io.BytesIO()
-        image.save(encoded, "JPEG", quality=int(rng.integers(30, 95)))
-        image = Image.open(encoded)
-    for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        if happens(0.6):
-            image = change(image).enhance(float(rng.uniform(0.7, 1.35)))
-    if happens(0.05):
-        image = image.convert("L").convert("RGB")
-    return resize(image, (recipe.width, recipe.height))
-
-
-def _mean_colour(image: Image.Image) -> tuple[int, int, int]:
-    red, green, blue = image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))  # type: ignore[misc]
-    return int(red), int(green), int(blue)

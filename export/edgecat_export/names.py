@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from edgecat.errors import ModelError
 
-ARCHITECTURES = ("homemade", "mobilenet", "mobilenet_v2", "resnet50")
+ARCHITECTURES = ("efficientnet_lite0", "homemade", "mobilenet", "mobilenet_v2", "resnet50")
 Ranges = dict[str, tuple[float, float]]  # lowest and highest output of each layer of a folded model, by the layer's name
 
 

@@ -11,10 +11,11 @@ import os
 import tempfile
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import keras
 import numpy as np
@@ -27,14 +28,34 @@ from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe
 from edgecat.plots import draw_history
 from edgecat_export import checkpoint
-from edgecat_export.architectures import build_classifier, find_architecture, freeze_all_but
+from edgecat_export.architectures import build_classifier, find_architecture, freeze_all_but, imagenet_network
+from edgecat_export.augmentation import augment
 from edgecat_export.calibrate import observe, statistics
 from edgecat_export.child import NotInstalledError, Said, in_child
-from edgecat_export.dataset import Dataset, augment, balanced_order, check_photos, choose_photos, find_dataset, normalise, pixel_batches, repeats, split
+from edgecat_export.dataset import (
+    Dataset,
+    balanced_order,
+    check_photos,
+    choose_photos,
+    find_dataset,
+    normalise,
+    part_of,
+    pixel_batches,
+    repeats,
+    split,
+)
+from edgecat_export.distillation import DRIFT, with_drift
 from edgecat_export.features import Base, Features
 from edgecat_export.fold import fold_batch_normalization
 from edgecat_export.memory import keep_freed_memory
 from edgecat_export.pipeline import export
+from edgecat_export.refine import (
+    apply_temperature,
+    find_temperature,
+    interpolate,
+    losses,
+    weights_of_origins,
+)
 
 HEAD_EPOCHS = 40  # before fine-tuning, on features that were computed once: seconds
 LABEL_SMOOTHING = 0.05  # some labels are wrong
@@ -64,6 +85,8 @@ class Training:
     seed: int = 1
     exclude: tuple[str, ...] = ()
     detail: float = 1.0  # share of the size that a JPEG has to be decoded at, at least
+    distill: float = 1.0  # weight of the loss that keeps the ImageNet classes; 0: none
+    scenes: tuple[str, ...] = ()  # origins whose photos others are pasted into
 
     def recipe(self) -> InputRecipe:
         return dataclasses.replace(find_architecture(self.architecture).recipe(self.size), detail=self.detail)
@@ -89,6 +112,8 @@ class Run:
     training.json       what was asked, the photos per class and their digest
     last.keras          where --resume goes on
     """
+
+    START: ClassVar[str] = "start.weights.h5"  # before fine-tuning; removed in the end
 
     folder: Path
     history: list[dict[str, float]] = field(default_factory=list)
@@ -139,7 +164,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def __len__(self) -> int:
         return math.ceil(len(self.order) / self.training.batch)
 
-    def __getitem__(self, index: int) -> tuple[Array, Array]:
+    def __getitem__(self, index: int) -> tuple[Array, Any]:
         places = range(index * self.training.batch, min((index + 1) * self.training.batch, len(self.order)))
         inputs, targets = self.inputs(places), self.targets[self.order[places.start : places.stop]]
         if self.mixup:
@@ -151,12 +176,24 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 class AugmentedPhotos(Batches):
     """Photos, each a random variant; (batch, size, size, 3)."""
 
+    def __init__(self, dataset: Dataset, training: Training, epoch: int, mixup: float) -> None:
+        super().__init__(dataset, training, epoch, mixup)
+        self.scenes = [photo.path for photo in dataset.photos if photo.origin in training.scenes]
+
     def inputs(self, places: range) -> Array:
         recipe = self.training.recipe()
         strength, seeds = self.training.augment, ([self.training.seed, self.epoch, place] for place in places)
         photos = (self.dataset.photos[self.order[place]].path for place in places)
-        pixels = [augment(photo, recipe, np.random.default_rng(seed), strength) for photo, seed in zip(photos, seeds, strict=True)]
+        pixels = [augment(photo, recipe, np.random.default_rng(seed), strength, self.scenes) for photo, seed in zip(photos, seeds, strict=True)]
         return normalise(np.stack(pixels), recipe)
+
+
+class PhotosAndDrift(AugmentedPhotos):
+    """The same for a model with a second output, which is to be 0."""
+
+    def __getitem__(self, index: int) -> tuple[Array, dict[str, Array]]:
+        inputs, targets = super().__getitem__(index)
+        return inputs, {"scores": targets, DRIFT: np.zeros((len(targets), 1), np.float32)}
 
 
 class FeaturesOfPhotos(Batches):
@@ -234,7 +271,7 @@ def _train(run: Run, training: Training, progress: Progress) -> Path:
     run.write("training.json", json.dumps({"training": dataclasses.asdict(training), "data": data_record}, indent=1))
     run.write("labels.txt", "".join(f"{label}\n" for label in dataset.labels))
     record = {**data_record, "weights": Path(training.weights).name if training.weights else None}
-    record |= {key: getattr(training, key) for key in ("alpha", "epochs", "batch", "learning_rate", "fine_tune", "mixup", "augment", "seed", "exclude")}
+    record |= {key: getattr(training, key) for key in ("alpha", "epochs", "batch", "learning_rate", "fine_tune", "mixup", "augment", "distill", "scenes", "seed", "exclude")}
     if training.weights and Path(training.weights).suffix == ".keras":
         record["started_from"] = read_card(Path(training.weights)).training
     card = ModelCard(training.architecture, training.architecture, dataset.labels, recipe, training=record, licence=LICENCE)
@@ -243,6 +280,7 @@ def _train(run: Run, training: Training, progress: Progress) -> Path:
         progress.say("all epochs are done")
     else:
         _fit(run, training, _Parts(dataset, fitted, held_back), card, progress)
+    _refine(run, training, held_back, progress)
     _calibrate(run.folder / "model.keras", fitted, training.seed, progress)
     (run.folder / "last.keras").unlink(missing_ok=True)  # six times the checkpoint's size, and of no more use
     _evaluate_as_on_a_device(run, training, held_back, progress)
@@ -256,28 +294,48 @@ class _Parts(NamedTuple):
 
 
 class _OnPhotos:
-    """The network learns, all of it or its last blocks; `learner` is the checkpoint's model."""
+    """The network learns, all of it or its last blocks.
+
+    `learner` is what is trained: the checkpoint's `model`, or that with a second output.
+    """
 
     def __init__(self, run: Run, training: Training, parts: _Parts, progress: Progress) -> None:
         self.training, self.dataset = training, parts.fitted
-        self.validation = np.concatenate(list(pixel_batches([photo.path for photo in parts.held_back.photos], training.recipe())))
+        paths = [photo.path for photo in parts.held_back.photos]
+        self.validation = np.concatenate(list(pixel_batches(paths, training.recipe())))
         if run.history:
             self.learner = keras.models.load_model(run.folder / "last.keras")
+            scores = self.learner.get_layer("scores").output
+            self.model = keras.Model(self.learner.input, scores, name=training.architecture)
             return
-        self.learner = _build(training, parts.all.labels)
-        if training.weights is not None and not _is_checkpoint(training.weights):
-            _fit_head(self.learner, parts, training, progress)
+        self.learner = self.model = _build(training, parts.all.labels)
+        from_imagenet = training.weights is not None and not _is_checkpoint(training.weights)
+        if from_imagenet:
+            _fit_head(self.model, parts, training, progress)
+            self.model.save_weights(run.folder / Run.START)
         if training.fine_tune is not None:
-            freeze_all_but(self.learner, training.fine_tune)
+            freeze_all_but(self.model, training.fine_tune)
+        if training.distill and from_imagenet:
+            original = imagenet_network(
+                training.architecture, training.weights, training.size, training.alpha
+            )
+            if original is None:
+                progress.say(
+                    f"{training.weights}: holds no head for the ImageNet classes, so what it knows "
+                    "of them is not kept; expected the file of the whole network"
+                )
+            else:
+                self.learner = with_drift(self.model, original)
 
     def batches(self, epoch: int) -> Batches:
-        return AugmentedPhotos(self.dataset, self.training, epoch, self.training.mixup)
+        kind = AugmentedPhotos if self.learner is self.model else PhotosAndDrift
+        return kind(self.dataset, self.training, epoch, self.training.mixup)
 
-    def prepare(self, pixels: npt.NDArray[Any]) -> Array:
-        return normalise(pixels, self.training.recipe())
-
-    def model(self) -> keras.Model:
-        return self.learner
+    def answer(self) -> Array:
+        """Return the scores of the validation part, (photos, labels)."""
+        recipe, some = self.training.recipe(), range(0, len(self.validation), 64)
+        batches = (normalise(self.validation[i : i + 64], recipe) for i in some)
+        return np.concatenate([self.model.predict_on_batch(batch) for batch in batches])
 
 
 class _OnFeatures:
@@ -299,9 +357,11 @@ class _OnFeatures:
     def batches(self, epoch: int) -> Batches:
         return FeaturesOfPhotos(self.variants, self.dataset, self.training, epoch)
 
-    def prepare(self, features: npt.NDArray[Any]) -> Array:
-        return features
+    def answer(self) -> Array:
+        scores: Array = self.learner.predict_on_batch(self.validation)
+        return scores
 
+    @property
     def model(self) -> keras.Model:
         self.whole.get_layer("scores").set_weights(self.learner.get_layer("scores").get_weights())
         return self.whole
@@ -323,8 +383,11 @@ def _fit(run: Run, training: Training, parts: _Parts, card: ModelCard, progress:
         fit = learner.fit(lesson.batches(epoch + 1), shuffle=False, verbose=0, callbacks=[show, keep])
         learner.set_weights([np.array(value) for value in learner.get_weights()])  # on JAX, the averages still share their memory with the optimiser's
         undo_repeats(learner, parts.fitted)
-        scores = [learner.predict_on_batch(lesson.prepare(lesson.validation[i : i + 64])) for i in range(0, len(lesson.validation), 64)]
-        row = {"epoch": epoch + 1, "training_loss": float(fit.history["loss"][0]), **_judge(np.concatenate(scores), parts.held_back)}
+        row = {
+            "epoch": epoch + 1,
+            "training_loss": float(fit.history["loss"][0]),
+            **_judge(lesson.answer(), parts.held_back),
+        }
         row["seconds"] = round(time.monotonic() - began, 1)
         if not math.isfinite(row["training_loss"]):
             raise ModelError(f"training diverged in epoch {epoch + 1}; start again with a smaller --learning-rate")
@@ -332,7 +395,7 @@ def _fit(run: Run, training: Training, parts: _Parts, card: ModelCard, progress:
         run.history.append(row)
         if row["validation_loss"] < best:
             made = dataclasses.replace(card, evaluation={"data": "validation part of the training photos", **row})
-            checkpoint.save(lesson.model(), made, run.folder / "model.keras")
+            checkpoint.save(lesson.model, made, run.folder / "model.keras")
         _write_history(run)
         learner.set_weights(keep.weights)
         run.save_state(learner)
@@ -361,13 +424,30 @@ def _compile(learner: keras.Model, training: Training, steps: int) -> None:
     )
     # What is validated and kept is the moving average of the weights over about the last half of an epoch: less noise, a flatter minimum.
     optimizer = keras.optimizers.Adam(schedule, clipnorm=1.0, use_ema=True, ema_momentum=1 - 1 / max(1.0, AVERAGED * steps))
-    learner.compile(optimizer, keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING), jit_compile=_jit())
+    classes = keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING)
+    if isinstance(learner.output, dict):
+        learner.compile(
+            optimizer,
+            {"scores": classes, DRIFT: "mean_absolute_error"},  # from 0, and it is never below
+            loss_weights={"scores": 1.0, DRIFT: training.distill},
+            jit_compile=_jit(),
+        )
+    else:
+        learner.compile(optimizer, classes, jit_compile=_jit())
 
 
 def undo_repeats(model: keras.Model, dataset: Dataset) -> None:
-    """Make the scores probabilities among photos as they are, not as often as each came in training (Saerens et al. 2002, equation 2.4)."""
+    """Make the scores probabilities among the photos, not among their repetitions in an epoch.
+
+    Saerens et al. 2002, equation 2.4.
+    """
+    times, counts = repeats(dataset), dataset.counts()
+    shown = Counter({label: 0 for label in dataset.labels})
+    for photo in dataset.photos:
+        shown[photo.label] += times[part_of(photo)]
     kernel, bias = model.get_layer("scores").get_weights()
-    model.get_layer("scores").set_weights([kernel, bias - np.log(list(repeats(dataset).values()), dtype=bias.dtype)])
+    shift = np.log([shown[label] / counts[label] for label in dataset.labels])
+    model.get_layer("scores").set_weights([kernel, bias - shift.astype(bias.dtype)])
 
 
 def _start_from(path: Path, model: keras.Model, labels: tuple[str, ...]) -> None:
@@ -426,14 +506,71 @@ def _fit_head(model: keras.Model, parts: _Parts, training: Training, progress: P
 
 
 def _judge(scores: Array, dataset: Dataset) -> dict[str, float]:
-    """Loss and accuracy on upright, unaugmented photos: of each class, so that none can fail unseen, and their mean."""
-    targets = dataset.targets()
-    losses = -np.log(np.clip(scores[np.arange(len(targets)), targets], 1e-7, 1))
+    """Return loss and accuracy on upright, unaugmented photos, and the accuracy of each class.
+
+    In the first two, every origin counts the same.
+    """
+    targets, weights = dataset.targets(), weights_of_origins(dataset.photos)
     right = scores.argmax(axis=1) == targets
-    of_class = {label: targets == index for index, label in enumerate(dataset.labels)}
-    row = {"validation_loss": float(np.mean([losses[members].mean() for members in of_class.values()]))}
-    accuracies = {f"accuracy_{label}": float(right[members].mean()) for label, members in of_class.items()}
-    return row | {"accuracy": float(np.mean(list(accuracies.values())))} | accuracies
+    row = {
+        "validation_loss": float(weights @ losses(scores, targets)),
+        "accuracy": float(weights @ right),
+    }
+    for index, label in enumerate(dataset.labels):
+        row[f"accuracy_{label}"] = float(right[targets == index].mean())
+    return row
+
+
+def _by_origin(scores: Array, dataset: Dataset) -> dict[str, dict[str, dict[str, float]]]:
+    """Return origin -> label -> photos and accuracy."""
+    right = scores.argmax(axis=1) == dataset.targets()
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for label, origin in sorted({part_of(photo) for photo in dataset.photos}):
+        members = np.array([part_of(photo) == (label, origin) for photo in dataset.photos])
+        entry = {"photos": int(members.sum()), "accuracy": round(float(right[members].mean()), 4)}
+        found.setdefault(origin, {})[label] = entry
+    return found
+
+
+def _refine(run: Run, training: Training, held_back: Dataset, progress: Progress) -> None:
+    """Interpolate the best checkpoint with its start, calibrate its scores, and write it again."""
+    path = run.folder / "model.keras"
+    model, card = checkpoint.load(path)
+    if "temperature" in card.training:
+        return  # done before the run was interrupted
+    recipe, paths = card.input, [photo.path for photo in held_back.photos]
+    pixels = np.concatenate(list(pixel_batches(paths, recipe)))
+
+    def answer() -> Array:
+        batches = (normalise(pixels[i : i + 64], recipe) for i in range(0, len(pixels), 64))
+        return np.concatenate([model.predict_on_batch(batch) for batch in batches])
+
+    targets, weights = held_back.targets(), weights_of_origins(held_back.photos)
+    record = dict(card.training)
+    start = run.folder / Run.START
+    if start.exists():
+        tuned = model.get_weights()
+        model.load_weights(start)
+        before = model.get_weights()
+        model.set_weights(tuned)
+        progress.say("interpolating with the weights before fine-tuning")
+        record["interpolation"] = interpolate(model, before, answer, targets, weights)
+    record["temperature"] = find_temperature(answer(), targets, weights)
+    apply_temperature(model, record["temperature"])
+    scores = answer()
+    evaluation = {**card.evaluation, **_judge(scores, held_back)}
+    evaluation["origins"] = _by_origin(scores, held_back)
+    checkpoint.save(model, dataclasses.replace(card, training=record, evaluation=evaluation), path)
+    start.unlink(missing_ok=True)
+    for key in ("interpolation", "temperature"):
+        if key in record:
+            progress.say(f"{key} {record[key]:g}")
+    for origin, labels in evaluation["origins"].items():
+        found = ", ".join(
+            f"{label} {entry['accuracy']:.1%} of {entry['photos']}"
+            for label, entry in labels.items()
+        )
+        progress.say(f"{origin:<20} {found}")
 
 
 def _evaluate_as_on_a_device(run: Run, training: Training, held_back: Dataset, progress: Progress) -> None:

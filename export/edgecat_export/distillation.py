@@ -1,0 +1,63 @@
+"""Fine-tuning that keeps what the ImageNet weights know (learning without forgetting).
+
+Li and Hoiem 2016, arXiv 1606.09282: beside the new labels, the network still has to answer like
+the original one on ImageNet's 1,000 classes. Photos of the new classes alone would make it forget
+that a Samoyed is a dog.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+DRIFT = "drift"  # the name of the output that says how far the network has moved
+
+
+def with_drift(model: keras.Model, original: keras.Model) -> keras.Model:
+    """Return a model that shares the layers of `model` and has a second output, `DRIFT`.
+
+    `model` ends in the layers `dropout` and `scores`; `original` is the same network with its
+    ImageNet weights and head. `DRIFT`, (batch, 1), is the Kullback-Leibler divergence between
+    the ImageNet classes of `original` and those that the features of `model` give. The first
+    layers are computed once for both where they are frozen in `model`.
+    """
+    features = model.get_layer("dropout").input
+    head = [layer for layer in original.layers if layer.weights][-1]
+    kernel, bias = head.get_weights()
+    classes = keras.layers.Dense(bias.size, name="imagenet_logits", trainable=False)
+    logits = classes(features)
+    classes.set_weights([np.reshape(kernel, (-1, bias.size)), bias])
+
+    start = _first_trainable(model)
+    teacher = keras.Model(
+        original.input if start is None else original.get_layer(start.name).input,
+        _features_of(original, features.shape[-1], head),
+        name="original",
+    )
+    teacher.trainable = False
+    target = classes(teacher(model.input if start is None else start.input))
+
+    known = keras.ops.log_softmax(target)
+    moved = keras.ops.log_softmax(logits)
+    drift = keras.ops.sum(keras.ops.exp(known) * (known - moved), axis=-1, keepdims=True)
+    return keras.Model(model.input, {"scores": model.output, DRIFT: drift})
+
+
+def _first_trainable(model: keras.Model) -> Any:
+    """Return the first layer that learns if frozen ones come before it, else None."""
+    weighted = [layer for layer in model.layers if layer.weights]
+    normalisation = keras.layers.BatchNormalization
+    learning = [
+        layer
+        for layer in weighted
+        if layer.trainable and not isinstance(layer, normalisation)
+    ]
+    return None if learning[0] is weighted[0] else learning[0]
+
+
+def _features_of(original: keras.Model, channels: int, head: Any) -> Any:
+    """Return the input of the head, (batch, channels)."""
+    features = head.input
+    return features if features.shape[1:] == (channels,) else keras.layers.Flatten()(features)

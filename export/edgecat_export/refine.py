@@ -1,0 +1,98 @@
+"""What is done to a trained model before it is kept: interpolated with its start, and calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from edgecat.evaluation import LabelledPhoto
+from edgecat_export.dataset import part_of
+
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the fine-tuned weights
+TEMPERATURES = np.geomspace(0.25, 4, 241)
+FEW_PHOTOS = 50  # fewer say nothing of a temperature
+
+Scores = npt.NDArray[np.float32]  # (photos, labels)
+
+
+def weights_of_origins(photos: Sequence[LabelledPhoto]) -> npt.NDArray[np.float64]:
+    """Return the weight of each photo, (photos,), 1 in sum.
+
+    Every origin counts the same, and in it every label.
+    """
+    parts = [part_of(photo) for photo in photos]
+    distinct = set(parts)
+    labels_of = {origin: sum(other == origin for _, other in distinct) for _, origin in distinct}
+    photos_of = {part: parts.count(part) for part in distinct}
+    weights = [1 / (photos_of[part] * labels_of[part[1]]) for part in parts]
+    return np.array(weights) / len(labels_of)
+
+
+def losses(scores: Scores, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return each photo's negative log likelihood, (photos,)."""
+    chosen = scores[np.arange(len(targets)), targets].astype(np.float64)
+    result: npt.NDArray[np.float64] = -np.log(np.clip(chosen, 1e-7, 1))
+    return result
+
+
+def interpolate(
+    model: keras.Model,
+    start: Sequence[npt.NDArray[Any]],
+    answer: Callable[[], Scores],
+    targets: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.float64],
+) -> float:
+    """Set `model` to a mean of its weights and `start`; return the share of its own weights.
+
+    Wortsman et al. 2022, arXiv 2109.01903: a part of the way back towards the network that was
+    not fine-tuned costs nothing where it was trained, and is more often right elsewhere. The
+    smallest of `SHARES` is chosen whose weighted loss is within one standard error of the best.
+    """
+    tuned = [np.array(value) for value in model.get_weights()]
+    means, errors = {}, {}
+    for share in SHARES:
+        _set_mean(model, start, tuned, share)
+        each = losses(answer(), targets)
+        means[share] = float(weights @ each)
+        errors[share] = float(np.sqrt(weights**2 @ (each - means[share]) ** 2))
+    best = min(SHARES, key=means.__getitem__)
+    chosen = min(share for share in SHARES if means[share] <= means[best] + errors[best])
+    _set_mean(model, start, tuned, chosen)
+    return chosen
+
+
+def _set_mean(
+    model: keras.Model, start: Sequence[Any], tuned: Sequence[Any], share: float
+) -> None:
+    pairs = zip(start, tuned, strict=True)
+    model.set_weights([(1 - share) * before + share * after for before, after in pairs])
+
+
+def find_temperature(
+    scores: Scores, targets: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]
+) -> float:
+    """Return the temperature that makes `scores` most likely (Guo et al. 2017, arXiv 1706.04599).
+
+    Above 1 the scores were too sure, below 1 not sure enough. 1 for too few photos.
+    """
+    if len(scores) < FEW_PHOTOS:
+        return 1.0
+    logits = np.log(np.clip(scores.astype(np.float64), 1e-7, 1))
+
+    def loss(temperature: float) -> float:
+        scaled = logits / temperature
+        scaled -= scaled.max(axis=1, keepdims=True)
+        likelihoods = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+        return -float(weights @ likelihoods[np.arange(len(targets)), targets])
+
+    return round(float(min(TEMPERATURES, key=loss)), 4)
+
+
+def apply_temperature(model: keras.Model, temperature: float) -> None:
+    """Divide the logits of `model` by `temperature`: in its last layer, so every engine has it."""
+    layer = model.get_layer("scores")
+    layer.set_weights([value / temperature for value in layer.get_weights()])
