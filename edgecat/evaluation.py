@@ -65,6 +65,18 @@ class Tally:
     scores: float = 0.0  # of the answers, summed
     histogram: list[int] = field(default_factory=lambda: [0] * HISTOGRAM_BINS)  # of the answers' scores
 
+    def record(self, label: str) -> dict[str, Any]:
+        """Return the JSON of this tally of the photos of `label`."""
+        photos, right = self.answers.total(), self.answers[label]
+        return {
+            "photos": photos,
+            "accuracy": round(right / photos, 5),
+            "accuracy_interval": [round(limit, 5) for limit in wilson_interval(right, photos)],
+            "answers": dict(sorted(self.answers.items())),
+            "mean_confidence": round(self.scores / photos, 5),
+            "confidence_histogram": self.histogram,
+        }
+
 
 @dataclass
 class Evaluation:
@@ -77,6 +89,7 @@ class Evaluation:
     groups: Mapping[str, str] = field(default_factory=dict)  # of its labels, where groups are compared; empty where labels are
     compared: Sequence[str] = ()  # the groups that the photos show, if not all of them
     classes: dict[str, Tally] = field(default_factory=dict)
+    origins: dict[str, dict[str, Tally]] = field(default_factory=dict)  # origin -> class
     mistakes: int = 0
     failures: list[str] = field(default_factory=list)  # photos that could not be read, with the reason
     seconds: float = 0.0
@@ -92,10 +105,14 @@ class Evaluation:
             label, said, score = self._group(label), answer.group, self._group_score(answer)
             for way, group in self._other_ways(answer):
                 self._right_by.setdefault(way, Counter())[label] += group == label
-        tally = self.classes.setdefault(label, Tally())
-        tally.answers[said] += 1
-        tally.scores += score
-        tally.histogram[min(int(score * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
+        of_origin = self.origins.setdefault(photo.origin, {})
+        for tally in (
+            self.classes.setdefault(label, Tally()),
+            of_origin.setdefault(label, Tally()),
+        ):
+            tally.answers[said] += 1
+            tally.scores += score
+            tally.histogram[min(int(score * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
         self._neither += answer.group == "neither"
         place = min(int(score * CALIBRATION_BINS), CALIBRATION_BINS - 1)
         right, scores = self._bins[place]
@@ -127,6 +144,23 @@ class Evaluation:
         """Mean of the classes' accuracies, whatever their numbers of photos."""
         return sum(map(self.accuracy, self.classes)) / len(self.classes)
 
+    def rows(self) -> list[tuple[str, str, Tally]]:
+        """Return (origin, label, tally) of each origin and each class in it."""
+        return [
+            (origin, label, tallies[label])
+            for origin, tallies in self.origins.items()
+            for label in sorted(tallies)
+        ]
+
+    def mean_over_folders(self) -> float:
+        """Return the mean of the origins' balanced accuracies; every origin counts the same."""
+        balanced = [
+            sum(tally.answers[label] / tally.answers.total() for label, tally in tallies.items())
+            / len(tallies)
+            for tallies in self.origins.values()
+        ]
+        return sum(balanced) / len(balanced)
+
     def mean_confidence(self, label: str) -> float:
         """Mean score of the answers on photos of `label`."""
         return self.classes[label].scores / self.photos(label)
@@ -156,17 +190,12 @@ class Evaluation:
 
     def record(self) -> dict[str, Any]:
         """For JSON; keys that make no sense for this system are left out. At least one photo must have been answered."""
-        classes = {
-            label: {
-                "photos": self.photos(label),
-                "accuracy": round(self.accuracy(label), 5),
-                "accuracy_interval": [round(limit, 5) for limit in self.accuracy_interval(label)],
-                "answers": dict(sorted(self.classes[label].answers.items())),
-                "mean_confidence": round(self.mean_confidence(label), 5),
-                "confidence_histogram": self.classes[label].histogram,
-            }
-            for label in self.labels()
+        classes = {label: self.classes[label].record(label) for label in self.labels()}
+        origins = {
+            origin: {label: tallies[label].record(label) for label in sorted(tallies)}
+            for origin, tallies in self.origins.items()
         }
+        folders = {"mean_over_folders": round(self.mean_over_folders(), 5), "origins": origins}
         neither, ways = self.neither_share(), {way: {label: round(share, 5) for label, share in of.items()} for way, of in self.ways().items()}
         return {
             "model": self.model,
@@ -178,6 +207,7 @@ class Evaluation:
             "balanced_accuracy": round(self.balanced_accuracy(), 5),
             "calibration_error": round(self.calibration_error(), 5),
             **({} if neither is None else {"neither_share": round(neither, 5)}),
+            **(folders if len(origins) > 1 else {}),
             "classes": classes,
             **({"ways": ways} if ways else {}),
             "mistakes": self.mistakes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,10 @@ pytestmark = [
 SIZE = 64  # pixels
 PUBLISHED = "resnet50_weights_tf_dim_ordering_tf_kernels.h5"
 COLOUR_MEANS = (123.68, 116.779, 103.939)
+LITE_SIZES = {f"efficientnet_lite{n}": size for n, size in enumerate((224, 240, 260, 280, 300))}
+WITH_IMAGENET = f"{', '.join(LITE_SIZES)}, mobilenet, mobilenet_v2 or resnet50"
+NO_IMAGENET = "homemade: has no ImageNet weights; train it with --weights none, or take "
+NO_IMAGENET += WITH_IMAGENET
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +68,7 @@ def test_what_an_architecture_does_not_have() -> None:
 
     with pytest.raises(ModelError, match=r"--alpha 0\.5: resnet50 comes in one width; leave --alpha out, it is for mobilenet and mobilenet_v2"):
         find_architecture("resnet50", alpha=0.5)
-    with pytest.raises(ModelError, match="homemade: has no ImageNet weights; train it with --weights none, or take mobilenet, mobilenet_v2 or resnet50"):
+    with pytest.raises(ModelError, match=re.escape(NO_IMAGENET)):
         find_architecture("homemade", imagenet=True)
     model = build_classifier("homemade", 2, 64, None, None)
     freeze_all_but(model, 1)
@@ -72,6 +77,7 @@ def test_what_an_architecture_does_not_have() -> None:
     assert shapes | {"conv": (62, 62, 32), "pool": (31, 31, 32), "flatten": (30752,), "dense": (128,), "scores": (2,)} == shapes
     recipes = {name: found.recipe(found.size) for name, found in ARCHITECTURES.items()}
     assert recipes == {
+        **{name: InputRecipe(size, size, mean=128, std=128) for name, size in LITE_SIZES.items()},
         "homemade": InputRecipe(64, 64, mean=128, std=128),
         "mobilenet": InputRecipe(160, 160, mean=128, std=128),
         "mobilenet_v2": InputRecipe(224, 224, mean=128, std=128),
@@ -130,7 +136,10 @@ from edgecat_export.architectures import ARCHITECTURES
 from edgecat_export.dataset import find_dataset
 dataset = find_dataset([{str(photos)!r}])
 losses = {{}}
+larger = {{f"efficientnet_lite{{number}}" for number in (1, 2, 3, 4)}}  # of the same layers
 for name, found in ARCHITECTURES.items():
+    if name in larger:
+        continue
     alpha = None if found.alpha is None else 0.35 if name == "mobilenet_v2" else 0.25
     asked = train.Training(name, ({str(photos)!r},), None, alpha, 32, epochs=1, batch=4, mixup=0)
     model = train._build(asked, dataset.labels)
@@ -142,6 +151,7 @@ for name, found in ARCHITECTURES.items():
     losses[name] = loss, changed / len(before)
 print(json.dumps([keras.backend.backend(), losses]))
 """
+    kinds = ["efficientnet_lite0", "homemade", "mobilenet", "mobilenet_v2", "resnet50"]
     backends = ["tensorflow", *(["jax"] if importlib.util.find_spec("jax") else [])]
     for backend in backends:
         quick_to_compile = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
@@ -149,7 +159,7 @@ print(json.dumps([keras.backend.backend(), losses]))
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stderr
         used, losses = json.loads(done.stdout.splitlines()[-1])
-        assert (used, list(losses)) == (backend, ["homemade", "mobilenet", "mobilenet_v2", "resnet50"])
+        assert (used, list(losses)) == (backend, kinds)
         for name, (loss, changed) in losses.items():
             assert 0 < loss < 10, name
             assert changed > 0.9, name
@@ -247,11 +257,10 @@ def test_a_second_head_needs_no_second_look_at_the_photos(edgecat: Run, photos: 
 
 def test_misuse(edgecat: Run, photos: Path, tmp_path: Path) -> None:
     one_width = "comes in one width; leave --alpha out, it is for mobilenet and mobilenet_v2"
-    none = "homemade: has no ImageNet weights; train it with --weights none, or take mobilenet, mobilenet_v2 or resnet50"
     messages = {
         ("train", "resnet50", photos, "--alpha", 0.5): f"--alpha 0.5: resnet50 {one_width}",
-        ("train", "homemade", photos, "--weights", "imagenet"): none,
-        ("export", "homemade", "--weights", "imagenet", "--fp32"): none,
+        ("train", "homemade", photos, "--weights", "imagenet"): NO_IMAGENET,
+        ("export", "homemade", "--weights", "imagenet", "--fp32"): NO_IMAGENET,
         ("export", "resnet50", "--weights", CHELSEA, "--fp32"): f"{CHELSEA}: not the ImageNet weights of resnet50; "
         "expected .h5 or .weights.h5 with all 1,000 classes",
         ("export", "resnet50"): "resnet50: no checkpoint comes along; train one with 'edgecat train resnet50', and give its model.keras",

@@ -160,6 +160,82 @@ def test_groups_are_judged_by_their_sums_and_by_the_best_label(edgecat: Run, col
     assert "ways" not in by_label
 
 
+@pytest.fixture
+def folders(tmp_path: Path) -> list[str]:
+    """Three folders: a model that takes white for a cat and red for a dog is right on 4 of 6."""
+    photos = {
+        "home/set/cats/a": "white",
+        "home/set/cats/b": "red",
+        "home/set/dogs/c": "red",
+        "away/set/cats/d": "white",
+        "away/set/cats/e": "white",
+        "wild/dogs/f": "white",
+    }
+    for name, colour in photos.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), colour).save(tmp_path / f"{name}.png")
+    return ["home/set", "away/set", "dog=wild/dogs"]
+
+
+def test_several_folders_are_a_row_each(edgecat: Run, folders: list[str], tmp_path: Path) -> None:
+    colour_model(tmp_path / "two.tflite", [[0, 9, 0], [5, 0, 0]], ("cat", "dog"))
+    _, header, *lines = edgecat("evaluate", *folders, "--model", "two.tflite").stdout.splitlines()
+    columns = ["photos", "right", "95 % interval", "confidence", "as cat", "as dog"]
+    assert re.split(r"  +", header.strip()) == columns
+    rows = [re.split(r"  +", line) for line in lines[:6]]
+    assert [[*row[:4], *row[6:]] for row in rows[:4]] == [
+        ["home/set", "cat", "2", "50.00%", "1", "1"],
+        ["home/set", "dog", "1", "100.00%", "0", "1"],
+        ["away/set", "cat", "2", "100.00%", "2", "0"],
+        ["wild/dogs", "dog", "1", "0.00%", "1", "0"],
+    ]
+    mean = (0.75 + 1 + 0) / 3  # of the folders' balanced accuracies
+    assert rows[4] == ["mean over 3 folders", f"{mean:.2%}"]
+    assert rows[5][:3] == ["all", "6", "66.67%"]
+    interval = "{:.1f} to {:.1f} %".format(*(100 * limit for limit in wilson_interval(1, 2)))
+    assert rows[0][4] == interval
+    assert lines[6].startswith("balanced 62.50%, calibration error ")  # cats 3 of 4, dogs 1 of 2
+    assert "mean over" not in lines[6]
+
+
+def test_the_record_of_several_folders(edgecat: Run, folders: list[str], tmp_path: Path) -> None:
+    colour_model(tmp_path / "two.tflite", [[0, 9, 0], [5, 0, 0]], ("cat", "dog"))
+    model = ("--model", "two.tflite", "--json")
+    record = json.loads(edgecat("evaluate", *folders, *model).stdout)
+    assert record["mean_over_folders"] == pytest.approx((0.75 + 1 + 0) / 3, abs=1e-5)
+    assert list(record["origins"]) == ["home/set", "away/set", "wild/dogs"]
+    origins = record["origins"]
+    assert [list(labels) for labels in origins.values()] == [["cat", "dog"], ["cat"], ["dog"]]
+    accuracies = [of["accuracy"] for labels in origins.values() for of in labels.values()]
+    assert accuracies == [0.5, 1, 1, 0]
+    for label, found in record["classes"].items():
+        parts = [labels[label] for labels in record["origins"].values() if label in labels]
+        assert found["photos"] == sum(part["photos"] for part in parts)
+        histograms = [part["confidence_histogram"] for part in parts]
+        assert found["confidence_histogram"] == np.sum(histograms, axis=0).tolist()
+    alone = json.loads(edgecat("evaluate", "home/set", *model).stdout)
+    assert alone["classes"] == record["origins"]["home/set"]
+    assert not {"origins", "mean_over_folders"} & set(alone)
+    lines = edgecat("evaluate", "home/set", "--model", "two.tflite").stdout.splitlines()
+    assert [line.split()[0] for line in lines[2:5]] == ["cat", "dog", "all"]
+    assert "mean over" not in "".join(lines)
+
+
+def test_models_are_compared_by_their_mean_over_folders(
+    edgecat: Run,
+    folders: list[str],
+    tmp_path: Path,
+) -> None:
+    colour_model(tmp_path / "two.tflite", [[0, 9, 0], [5, 0, 0]], ("cat", "dog"))
+    colour_model(tmp_path / "cats.tflite", [[9, 0, 0], [0, 0, 0]], ("cat", "dog"))
+    models = ("--model", "two.tflite", "--model", "cats.tflite")
+    blocks = edgecat("evaluate", *folders, *models).stdout.split("\n\n")
+    header, *rows = [re.split(r"  +", line) for line in blocks[2].splitlines()]
+    assert header[4:8] == ["cat", "dog", "mean over folders", "balanced"]
+    means = ((0.75 + 1 + 0) / 3, (0.5 + 1 + 0) / 3)
+    assert [row[6] for row in rows] == [f"{mean:.2%}" for mean in means]
+
+
 def test_several_models_in_one_table(edgecat: Run, colours: Path, tmp_path: Path) -> None:
     colour_model(tmp_path / "grouped.tflite", UNEQUAL, tuple(GROUPS), GROUPS)
     colour_model(tmp_path / "two.tflite", [[0, 9, 0], [5, 0, 0]], ("cat", "dog"))

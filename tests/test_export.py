@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edgecat_export.made_inputs import noise
+from edgecat_export.names import ARCHITECTURES
 from edgecat_export.verify import Verification, limits
 from real import CHELSEA, COFFEE, ROOT, Run
 
@@ -148,7 +149,8 @@ def test_what_counts_as_falling_short() -> None:
 def test_misuse_of_export(edgecat: Run, tmp_path: Path) -> None:
     done = edgecat("export", "mobilenett", "--int8")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "edgecat: unknown architecture 'mobilenett'; did you mean 'mobilenet'? Known: homemade, mobilenet, mobilenet_v2, resnet50\n"
+    known = f"did you mean 'mobilenet'? Known: {', '.join(ARCHITECTURES)}"
+    assert done.stderr == f"edgecat: unknown architecture 'mobilenett'; {known}\n"
     (tmp_path / "mobilenet-int8.tflite").write_text("somebody's own")
     done = edgecat("export", "mobilenet", "--int8")
     assert done.returncode == 1

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from edgecat_export.names import ARCHITECTURES
 from real import CHELSEA, COFFEE, ROOT, SHARED, Run
 
 from edgecat import Classifier, read_card
@@ -194,6 +195,7 @@ def test_misuse_of_weights(edgecat: Run, weights: Path, tmp_path: Path) -> None:
     done = edgecat("export", "mobilenet", "--size", 160)
     assert done.returncode == 2
     assert "--size and --alpha belong to --weights" in done.stderr
+    known = ", ".join(ARCHITECTURES)
     messages = {
         ("mobilenet", "--weights", weights, "--int8"): "int8 needs photos to calibrate on, and ImageNet weights bring none; "
         "give a folder of them with --data, or take --fp32 or --fp16",
@@ -205,7 +207,7 @@ def test_misuse_of_weights(edgecat: Run, weights: Path, tmp_path: Path) -> None:
             "--weights",
             "imagenet",
             "--fp32",
-        ): "unknown architecture 'mobilenets'; did you mean 'mobilenet'? Known: homemade, mobilenet, mobilenet_v2, resnet50",
+        ): f"unknown architecture 'mobilenets'; did you mean 'mobilenet'? Known: {known}",
     }
     for arguments, message in messages.items():
         done = edgecat("export", *arguments)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgecat_export.dataset import augment, normalise
+from edgecat_export.augmentation import augment
+from edgecat_export.dataset import normalise
 from PIL import Image
 from real import CHELSEA, COFFEE, Run
 

@@ -15,7 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgecat_export.dataset import augment, balanced_order, choose_photos, find_dataset, normalise, pixel_batches, split
+from edgecat_export.augmentation import augment
+from edgecat_export.dataset import (
+    balanced_order,
+    choose_photos,
+    find_dataset,
+    normalise,
+    pixel_batches,
+    split,
+)
+from edgecat_export.names import ARCHITECTURES
 from PIL import Image
 from real import CHELSEA, COFFEE, Run
 
@@ -307,10 +316,9 @@ def test_training_runs_on_jax_without_tensorflow(edgecat: Run, photos: Path, tmp
 @needs_keras
 def test_misuse_of_train(edgecat: Run, photos: Path, tmp_path: Path) -> None:
     done = edgecat("train", "mobilnet_v2", photos, "--weights", "none")
-    assert (done.returncode, done.stderr) == (
-        1,
-        "edgecat: unknown architecture 'mobilnet_v2'; did you mean 'mobilenet_v2'? Known: homemade, mobilenet, mobilenet_v2, resnet50\n",
-    )
+    known = f"did you mean 'mobilenet_v2'? Known: {', '.join(ARCHITECTURES)}"
+    message = f"edgecat: unknown architecture 'mobilnet_v2'; {known}\n"
+    assert (done.returncode, done.stderr) == (1, message)
     assert not (tmp_path / "runs").exists()
     done = edgecat("train", "mobilenet", photos, "--weights", "none.h5")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "edgecat: none.h5: no such file; expected ImageNet weights as .h5 or .weights.h5")

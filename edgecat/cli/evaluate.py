@@ -50,6 +50,8 @@ def evaluate(
 ) -> None:
     """Count how often models are right on photos whose class is known.
 
+    Several DATA folders are a row each, for each of their classes, with the mean over the folders.
+
     By its labels, or by its groups where the folders are named after these: an ImageNet model on
     cats/ and dogs/. Photos named as ImageNet names them (n02123045_tabby.JPEG) need no class folder.
     A model that does not know one of the classes is named on stderr, the others are still judged, and the exit status is 1.
@@ -130,11 +132,20 @@ def _block(result: Evaluation) -> Iterator[str]:
     few = len(answers) <= MANY_ANSWERS
     yield ", ".join([result.model, result.engine, *([] if result.file_bytes is None else [_megabytes(result)])])
     rows = [["", "photos", "right", "95 % interval", *(["confidence", *(f"as {answer}" for answer in answers)] if few else [])]]
-    for label in result.labels() if few else ():
-        counts = [str(result.classes[label].answers[answer]) for answer in answers]
-        rows.append([*_accuracy(result, label), f"{result.mean_confidence(label):.1%}", *counts])
+    several = len(result.origins) > 1
+    width = max(map(len, result.origins))
+    for origin, label, tally in result.rows() if few else ():
+        name = f"{origin:<{width}}  {label}" if several else label
+        photos, right = tally.answers.total(), tally.answers[label]
+        counts = [str(tally.answers[answer]) for answer in answers]
+        rows.append([*_row(name, right, photos), f"{tally.scores / photos:.1%}", *counts])
+    if several:
+        mean = f"{result.mean_over_folders():.2%}"
+        rows.append([f"mean over {len(result.origins)} folders", "", mean])
     yield from table([*rows, _accuracy(result)])
-    yield ", ".join(f"{name} {share}" for name, share in _shares(result).items() if share)
+    shares = {name: share for name, share in _shares(result).items() if share}
+    shares.pop("mean over folders", None)  # it stands in the table
+    yield ", ".join(f"{name} {share}" for name, share in shares.items())
     ways = result.ways()
     if ways and few:
         yield from table([["group by", *result.labels()], *([way, *(f"{share:.2%}" for share in shares.values())] for way, shares in ways.items())])
@@ -160,7 +171,9 @@ def _comparison(results: Sequence[Evaluation]) -> Iterator[str]:
 
 def _shares(result: Evaluation) -> dict[str, str]:
     """Name -> what is shown of it, empty where it makes no sense for this model."""
+    several = len(result.origins) > 1
     shares = {
+        "mean over folders": result.mean_over_folders() if several else None,
         "balanced": result.balanced_accuracy(),
         "calibration error": result.calibration_error(),
         "answered neither": result.neither_share(),
@@ -169,8 +182,19 @@ def _shares(result: Evaluation) -> dict[str, str]:
 
 
 def _accuracy(result: Evaluation, label: str | None = None) -> list[str]:
-    low, high = result.accuracy_interval(label)
-    return [label or "all", str(result.photos(label)), f"{result.accuracy(label):.2%}", f"{100 * low:.1f} to {100 * high:.1f} %"]
+    return _row(label or "all", result.right(label), result.photos(label))
+
+
+def _row(name: str, right: int, photos: int) -> list[str]:
+    from edgecat.evaluation import wilson_interval
+
+    low, high = wilson_interval(right, photos)
+    return [
+        name,
+        str(photos),
+        f"{right / photos:.2%}",
+        f"{100 * low:.1f} to {100 * high:.1f} %",
+    ]
 
 
 def _megabytes(result: Evaluation) -> str:

@@ -61,6 +61,9 @@ def _card_lines(card: ModelCard) -> Iterator[tuple[str, str]]:
         yield "calibrated", f"on {photos} photos"
     if "accuracy" in card.evaluation:
         yield "accuracy", f"{card.evaluation['accuracy']:.2%}, {card.evaluation.get('data', 'data unknown')}"
+    for origin, labels in card.evaluation.get("origins", {}).items():
+        found = (f"{label} {of['accuracy']:.1%} of {of['photos']}" for label, of in labels.items())
+        yield "", f"{origin}: {', '.join(found)}"
     if "agreement" in card.verification:
         seen = card.verification
         by = " by group" if seen.get("counted_by") == "group" else ""

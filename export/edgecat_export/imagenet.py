@@ -29,6 +29,8 @@ def imagenet_checkpoint(folder: Path, architecture: str, weights: str, size: int
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():  # Keras shows on stdout how far the download is
             warnings.simplefilter("ignore")  # of a file that does not fit, a hundred lines before the error
             model = found.network(size, alpha, weights, top=True)
+    except ModelError as error:
+        raise ModelError(f"{architecture}: {error}") from None
     except Exception as error:  # a failed download is an Exception and no more
         width = "" if alpha is None else f" with alpha {alpha}"
         if weights != "imagenet":

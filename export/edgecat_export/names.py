@@ -8,7 +8,13 @@ from typing import NamedTuple
 
 from edgecat.errors import ModelError
 
-ARCHITECTURES = ("efficientnet_lite0", "homemade", "mobilenet", "mobilenet_v2", "resnet50")
+ARCHITECTURES = (
+    *(f"efficientnet_lite{number}" for number in range(5)),
+    "homemade",
+    "mobilenet",
+    "mobilenet_v2",
+    "resnet50",
+)
 Ranges = dict[str, tuple[float, float]]  # lowest and highest output of each layer of a folded model, by the layer's name
 
 

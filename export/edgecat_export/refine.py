@@ -56,7 +56,8 @@ def interpolate(
     means, errors = {}, {}
     for share in SHARES:
         _set_mean(model, start, tuned, share)
-        each = losses(answer(), targets)
+        scores = answer()
+        each = losses(temper(scores, find_temperature(scores, targets, weights)), targets)
         means[share] = float(weights @ each)
         errors[share] = float(np.sqrt(weights**2 @ (each - means[share]) ** 2))
     best = min(SHARES, key=means.__getitem__)
@@ -72,6 +73,12 @@ def _set_mean(
     model.set_weights([(1 - share) * before + share * after for before, after in pairs])
 
 
+def temper(scores: Scores, temperature: float) -> npt.NDArray[np.float64]:
+    """Return the scores that logits divided by `temperature` give, (photos, labels)."""
+    powers: npt.NDArray[np.float64] = np.clip(scores.astype(np.float64), 1e-7, 1) ** (1 / temperature)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
 def find_temperature(
     scores: Scores, targets: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]
 ) -> float:
@@ -81,13 +88,9 @@ def find_temperature(
     """
     if len(scores) < FEW_PHOTOS:
         return 1.0
-    logits = np.log(np.clip(scores.astype(np.float64), 1e-7, 1))
 
     def loss(temperature: float) -> float:
-        scaled = logits / temperature
-        scaled -= scaled.max(axis=1, keepdims=True)
-        likelihoods = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
-        return -float(weights @ likelihoods[np.arange(len(targets)), targets])
+        return float(weights @ losses(temper(scores, temperature), targets))
 
     return round(float(min(TEMPERATURES, key=loss)), 4)
 

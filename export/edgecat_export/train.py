@@ -54,6 +54,7 @@ from edgecat_export.refine import (
     find_temperature,
     interpolate,
     losses,
+    temper,
     weights_of_origins,
 )
 
@@ -233,7 +234,13 @@ def start(folder: Path, training: Training, progress: Progress) -> Path:
     """Train from the beginning; returns the checkpoint's path. Raises EdgecatError."""
     from_imagenet = training.weights is not None and not _is_checkpoint(training.weights)
     find_architecture(training.architecture, imagenet=from_imagenet)
-    find_dataset(training.data, training.exclude)  # a wrong folder is said before anything is written
+    # Wrong folders and scenes are reported before anything is written.
+    photos = find_dataset(training.data, training.exclude).photos
+    origins = sorted({photo.origin for photo in photos})
+    for scene in training.scenes:
+        if scene not in origins:
+            known = ", ".join(origins)
+            raise DataError(f"{scene}: no origin of the photos; expected --scenes with {known}")
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(folder)
     run.write("training.json", json.dumps({"training": dataclasses.asdict(training)}, indent=1))
@@ -271,7 +278,8 @@ def _train(run: Run, training: Training, progress: Progress) -> Path:
     run.write("training.json", json.dumps({"training": dataclasses.asdict(training), "data": data_record}, indent=1))
     run.write("labels.txt", "".join(f"{label}\n" for label in dataset.labels))
     record = {**data_record, "weights": Path(training.weights).name if training.weights else None}
-    record |= {key: getattr(training, key) for key in ("alpha", "epochs", "batch", "learning_rate", "fine_tune", "mixup", "augment", "distill", "scenes", "seed", "exclude")}
+    asked = "alpha epochs batch learning_rate fine_tune mixup augment distill scenes seed exclude"
+    record |= {key: getattr(training, key) for key in asked.split()}
     if training.weights and Path(training.weights).suffix == ".keras":
         record["started_from"] = read_card(Path(training.weights)).training
     card = ModelCard(training.architecture, training.architecture, dataset.labels, recipe, training=record, licence=LICENCE)
@@ -425,7 +433,7 @@ def _compile(learner: keras.Model, training: Training, steps: int) -> None:
     # What is validated and kept is the moving average of the weights over about the last half of an epoch: less noise, a flatter minimum.
     optimizer = keras.optimizers.Adam(schedule, clipnorm=1.0, use_ema=True, ema_momentum=1 - 1 / max(1.0, AVERAGED * steps))
     classes = keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING)
-    if isinstance(learner.output, dict):
+    if len(learner.outputs) > 1:
         learner.compile(
             optimizer,
             {"scores": classes, DRIFT: "mean_absolute_error"},  # from 0, and it is never below
@@ -439,10 +447,13 @@ def _compile(learner: keras.Model, training: Training, steps: int) -> None:
 def undo_repeats(model: keras.Model, dataset: Dataset) -> None:
     """Make the scores probabilities among the photos, not among their repetitions in an epoch.
 
-    Saerens et al. 2002, equation 2.4.
+    Saerens et al. 2002, equation 2.4. Where photos come from several origins, the repetitions are
+    kept: how many photos each origin has says nothing of what the model will see.
     """
+    if len({photo.origin for photo in dataset.photos}) > 1:
+        return
     times, counts = repeats(dataset), dataset.counts()
-    shown = Counter({label: 0 for label in dataset.labels})
+    shown = Counter(dict.fromkeys(dataset.labels, 0))
     for photo in dataset.photos:
         shown[photo.label] += times[part_of(photo)]
     kernel, bias = model.get_layer("scores").get_weights()
@@ -508,12 +519,15 @@ def _fit_head(model: keras.Model, parts: _Parts, training: Training, progress: P
 def _judge(scores: Array, dataset: Dataset) -> dict[str, float]:
     """Return loss and accuracy on upright, unaugmented photos, and the accuracy of each class.
 
-    In the first two, every origin counts the same.
+    In the first two, every origin counts the same. The loss is that of the scores once they are
+    calibrated: how sure the network is while it trains, with mixed photos, is beside the point.
     """
     targets, weights = dataset.targets(), weights_of_origins(dataset.photos)
     right = scores.argmax(axis=1) == targets
     row = {
-        "validation_loss": float(weights @ losses(scores, targets)),
+        "validation_loss": float(
+            weights @ losses(temper(scores, find_temperature(scores, targets, weights)), targets)
+        ),
         "accuracy": float(weights @ right),
     }
     for index, label in enumerate(dataset.labels):
