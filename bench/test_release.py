@@ -24,7 +24,7 @@ def test_the_wheel(benchmark: BenchmarkFixture, record: Recorded, tmp_path: Path
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(Path(__file__).parent.parent)]
     benchmark.pedantic(subprocess.run, (command,), {"check": True, "capture_output": True}, rounds=1)  # type: ignore[no-untyped-call]
     (wheel,) = tmp_path.glob("*.whl")
-    record("wheel, MB", wheel.stat().st_size / 1e6, 10)
+    record("wheel, MB", wheel.stat().st_size / 1e6, 15)
 
 
 def judged(model: Path, disabled: bool) -> Evaluation:
@@ -39,7 +39,7 @@ def test_the_default_models_accuracy(benchmark: BenchmarkFixture, record: Record
     classes = {label: 100 * found.accuracy(label) for label in found.labels()}
     assert min(classes.values()) >= (80 if benchmark.disabled else 98)
     if not benchmark.disabled:
-        record("default model, accuracy on test_set, %", 100 * found.accuracy(), 98.5, at_least=True, classes=classes)
+        record("default model, accuracy on test_set, %", 100 * found.accuracy(), 98, at_least=True, classes=classes)
 
 
 @needs_photos
@@ -50,7 +50,7 @@ def test_what_int8_costs_the_default_model(benchmark: BenchmarkFixture, record: 
     from edgecat_export.checkpoint import find_checkpoint
     from edgecat_export.pipeline import export
 
-    export(find_checkpoint("mobilenet_v2"), tmp_path, ["fp32", "int8"], ["tflite"])
-    both = [judged(tmp_path / f"mobilenet_v2-{precision}.tflite", False).accuracy() for precision in ("fp32", "int8")]
+    export(find_checkpoint("efficientnet_lite0"), tmp_path, ["fp32", "int8"], ["tflite"])
+    both = [judged(tmp_path / f"efficientnet_lite0-{precision}.tflite", False).accuracy() for precision in ("fp32", "int8")]
     benchmark(lambda: None)
     record("int8 against fp32 on test_set, points lost", 100 * (both[0] - both[1]), 0.3)

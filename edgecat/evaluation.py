@@ -146,19 +146,11 @@ class Evaluation:
 
     def rows(self) -> list[tuple[str, str, Tally]]:
         """Return (origin, label, tally) of each origin and each class in it."""
-        return [
-            (origin, label, tallies[label])
-            for origin, tallies in self.origins.items()
-            for label in sorted(tallies)
-        ]
+        return [(origin, label, tallies[label]) for origin, tallies in self.origins.items() for label in sorted(tallies)]
 
     def mean_over_folders(self) -> float:
         """Return the mean of the origins' balanced accuracies; every origin counts the same."""
-        balanced = [
-            sum(tally.answers[label] / tally.answers.total() for label, tally in tallies.items())
-            / len(tallies)
-            for tallies in self.origins.values()
-        ]
+        balanced = [sum(tally.answers[label] / tally.answers.total() for label, tally in tallies.items()) / len(tallies) for tallies in self.origins.values()]
         return sum(balanced) / len(balanced)
 
     def mean_confidence(self, label: str) -> float:
@@ -191,10 +183,7 @@ class Evaluation:
     def record(self) -> dict[str, Any]:
         """For JSON; keys that make no sense for this system are left out. At least one photo must have been answered."""
         classes = {label: self.classes[label].record(label) for label in self.labels()}
-        origins = {
-            origin: {label: tallies[label].record(label) for label in sorted(tallies)}
-            for origin, tallies in self.origins.items()
-        }
+        origins = {origin: {label: tallies[label].record(label) for label in sorted(tallies)} for origin, tallies in self.origins.items()}
         folders = {"mean_over_folders": round(self.mean_over_folders(), 5), "origins": origins}
         neither, ways = self.neither_share(), {way: {label: round(share, 5) for label, share in of.items()} for way, of in self.ways().items()}
         return {
@@ -244,11 +233,7 @@ def find_labelled_photos(folders: Sequence[str]) -> Iterator[LabelledPhoto]:
     for given in folders:
         loose = loose_photos(given)
         origin = origins[given]
-        named = [
-            LabelledPhoto(path, label, origin)
-            for path in loose
-            if (label := imagenet_name(path.name))
-        ]
+        named = [LabelledPhoto(path, label, origin) for path in loose if (label := imagenet_name(path.name))]
         if named and len(named) == len(loose):
             yield from named
             continue
@@ -268,9 +253,7 @@ def _names_of_origins(folders: Sequence[str]) -> dict[str, str]:
     names = {}
     for given, parts in paths.items():
         length = 1 if Path(given).exists() else 2
-        while length < len(parts) and any(
-            other[-length:] == parts[-length:] for other in paths.values() if other != parts
-        ):
+        while length < len(parts) and any(other[-length:] == parts[-length:] for other in paths.values() if other != parts):
             length += 1
         names[given] = "/".join(parts[-length:])
     return names

@@ -8,6 +8,7 @@ from typing import NamedTuple
 XNNPACK = "XNNPACK's README, all cores, February 2022: https://github.com/google/XNNPACK"
 NCNN = "ncnn's benchncnn, 4 threads: https://github.com/Tencent/ncnn/blob/master/benchmark/README.md"
 HOSTED = "TensorFlow Lite hosted models, Pixel 3, 4 threads: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/lite/g3doc/guide/hosted_models.md"
+LITE = "EfficientNet-Lite's README, Pixel 4, 4 threads: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite"
 
 
 class Board(NamedTuple):
@@ -22,6 +23,7 @@ BOARDS = {
     "pi4": Board("Raspberry Pi 4", 4),
     "pi5": Board("Raspberry Pi 5", 4),
     "phone": Board("phone (Pixel 3)", 4),
+    "pixel4": Board("phone (Pixel 4)", 4),
 }
 
 
@@ -69,6 +71,7 @@ mobilenet 0.25_128 14 1.2 0.8
 mobilenet_v2 1.0_224 300 17.5 12
 """,
     ),
+    *_figures("pixel4", LITE, "efficientnet_lite0 1.0_224 407 12 6.5"),
 )
 
 

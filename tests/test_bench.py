@@ -40,7 +40,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, A
     folder = tmp_path_factory.mktemp("bench")
     shutil.copy(CHELSEA, folder)
     options = ["--photo", "chelsea.jpg", "--threads", "1,2", "--max-seconds", "1", "--json", "--out", "here.json"]
-    more = ["--as", "pi4", "--network", "rtt=60ms,up=10Mbit", *(["--plot", "here.svg"] if importlib.util.find_spec("matplotlib") else [])]
+    more = ["--as", "pixel4", "--network", "rtt=60ms,up=10Mbit", *(["--plot", "here.svg"] if importlib.util.find_spec("matplotlib") else [])]
     done = subprocess.run([sys.executable, "-c", CODE, "bench", *options, *more], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in done.stdout.splitlines()]
@@ -108,8 +108,8 @@ def test_a_plot_has_the_stages_and_the_models(measured: tuple[list[dict[str, Any
 def test_what_others_published_stands_apart(measured: tuple[list[dict[str, Any]], Path]) -> None:
     for record in measured[0]:
         figure = record["published"]["nearest"]
-        assert (figure["board"], figure["latency_ms"], figure["model"]) == ("pi4", 17, "mobilenet_v2 1.0, 224 px, int8")
-        assert figure["source"].startswith("XNNPACK's README")
+        assert (figure["board"], figure["latency_ms"], figure["model"]) == ("pixel4", 6.5, "efficientnet_lite0 1.0, 224 px, int8")
+        assert figure["source"].startswith("EfficientNet-Lite's README, Pixel 4")
     assert {figure.board for figure in FIGURES} == {*BOARDS}
     near = nearest("phone", "mobilenet", True, 76_000_000)  # width 0.5 at 160 pixels
     assert near is not None
@@ -138,13 +138,13 @@ def test_the_cloud_over_a_network_is_computed(measured: tuple[list[dict[str, Any
 
 
 def test_a_table_for_a_person(edgecat: Run) -> None:
-    done = edgecat("bench", "--photo", CHELSEA, "--threads", "1", "--max-seconds", "0.1", "--network", "rtt=60ms,up=10Mbit", "--as", "phone")
+    done = edgecat("bench", "--photo", CHELSEA, "--threads", "1", "--max-seconds", "0.1", "--network", "rtt=60ms,up=10Mbit", "--as", "pixel4")
     assert done.returncode == 0
     headings = [block.splitlines()[0] for block in done.stdout.split("\n\n")]
     starts = ["engine, ms a run", "photo to answer, median ms", "cold start ms", "PUBLISHED by others, not measured here", "COMPUTED: Cloud Vision at least"]
     assert [heading[: len(start)] for heading, start in zip(headings, starts, strict=True)] == starts
     rows = [re.split("  +", line)[0] for block in done.stdout.split("\n\n") for line in block.splitlines()[1:]]
-    assert {*rows} == {"catdog-int8.tflite", "phone (Pixel 3): mobilenet_v2 1.0, 224 px, int8"}
+    assert {*rows} == {"catdog-int8.tflite", "phone (Pixel 4): efficientnet_lite0 1.0, 224 px, int8"}
     assert "edgecat: note: catdog-int8.tflite: " in done.stderr  # so short a time is too little, and that is said
 
 
@@ -335,7 +335,7 @@ def test_files_that_cannot_be_compared(measured: tuple[list[dict[str, Any]], Pat
         (["--batch", "0"], 2, "'0', expected whole numbers from 1 to 1024"),
         (["--device", "npu"], 2, "'npu', expected one of cpu, gpu, cuda, tensorrt, coreml, directml"),
         (["--device", "cuda"], 1, "edgecat: device 'cuda' is none of the engines for .tflite files; expected cpu or gpu\n"),
-        (["--as", "pi9"], 2, "'pi9', expected one of pi-zero2w, pi4, pi5, phone"),
+        (["--as", "pi9"], 2, "'pi9', expected one of pi-zero2w, pi4, pi5, phone, pixel4"),
         (["--network", "fast"], 2, "'fast', expected such as rtt=60ms,up=10Mbit"),
         (["--network", "rtt=1ms,up=0Mbit"], 2, "expected such as rtt=60ms,up=10Mbit"),
         (["--plot", "here.txt"], 2, "'here.txt', expected a name that ends in .svg, .png or .pdf"),

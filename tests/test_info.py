@@ -41,9 +41,9 @@ def test_published_work_of_the_mobilenets(name: str, published: float, tmp_path:
 
 @needs_litert
 def test_a_tflite_file_and_its_checkpoint_are_the_same_work() -> None:
-    file, checkpoint = inspect(DEFAULT_MODEL), inspect(CHECKPOINTS / "mobilenet_v2.keras")
+    file, checkpoint = inspect(DEFAULT_MODEL), inspect(CHECKPOINTS / "efficientnet_lite0.keras")
     assert file.network.macs == checkpoint.network.macs
-    assert file.network.operations["DEPTHWISE_CONV_2D"] == checkpoint.network.operations["DepthwiseConv2D"] == 17
+    assert file.network.operations["DEPTHWISE_CONV_2D"] == checkpoint.network.operations["DepthwiseConv2D"] == 16
     assert file.network.weights_bytes < file.bytes == DEFAULT_MODEL.stat().st_size
     assert file.card is not None
     assert file.card.name == "catdog"
@@ -106,15 +106,15 @@ def test_info_as_a_person_and_as_a_program_reads_it(edgecat: Run) -> None:
     done = edgecat("info", DEFAULT_MODEL)
     assert (done.returncode, done.stderr) == (0, "")
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
-    assert lines["model"] == "catdog: mobilenet_v2, int8, licence Apache-2.0"
+    assert lines["model"] == "catdog: efficientnet_lite0, int8, licence Apache-2.0"
     assert lines["labels"] == "cat, dog, neither"
     assert lines["reads"] == "224 x 224 pixels, squash, (pixel - 128) / 128, JPEGs decoded at 0.8 of that or more"
     assert lines["input"].endswith("(1, 224, 224, 3) uint8, 0.0078125 x (integer - 128)")
-    assert lines["work"] == "299.5 million multiply-accumulates a photo"
+    assert lines["work"] == "383.9 million multiply-accumulates a photo"
     record = json.loads(edgecat("info", DEFAULT_MODEL, "--json").stdout)
     assert record["card"]["labels"] == ["cat", "dog", "neither"]
     assert record["network"]["inputs"][0]["shape"] == [1, 224, 224, 3]
-    assert record["network"]["macs"] == 299498112
+    assert record["network"]["macs"] == 383911392
 
 
 @needs_litert

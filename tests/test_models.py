@@ -21,9 +21,9 @@ def test_what_comes_along_and_what_lies_here(edgecat: Run, tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (0, "")
     heading, *lines = done.stdout.splitlines()
     assert heading.split() == ["name", "precision", "size", "labels", "input", "accuracy", "file"]
-    assert lines[0].split()[:4] == ["catdog", "int8", "2.71", "MB"]
+    assert lines[0].split()[:4] == ["catdog", "int8", "3.96", "MB"]
     assert "cat, dog, neither  224 x 224" in lines[0]
-    assert [line for line in lines if line.endswith("edgecat export mobilenet_v2")]
+    assert [line for line in lines if line.endswith("edgecat export efficientnet_lite0")]
     assert lines[-1].endswith("mine.tflite")
     assert lines[-2].endswith("broken.onnx: not a model file; expected .tflite or .onnx")
     assert "notes.txt" not in done.stdout
@@ -35,11 +35,11 @@ def test_as_json_one_object_a_line(edgecat: Run, tmp_path: Path) -> None:
     records = [json.loads(line) for line in edgecat("models", "exported", "--json").stdout.splitlines()]
     assert records[0]["file"] == str(DEFAULT_MODEL)
     assert records[0]["use"]
-    assert {"edgecat export mobilenet", "edgecat export mobilenet_v2"} <= {record["use"] for record in records[1:-1]}
+    assert {"edgecat export mobilenet", "edgecat export efficientnet_lite0"} <= {record["use"] for record in records[1:-1]}
     mine = records[-1]
     assert (mine["file"], mine["use"], mine["bytes"]) == ("exported/mine.tflite", None, DEFAULT_MODEL.stat().st_size)
     assert (mine["name"], mine["precision"], mine["labels"], mine["input"]) == ("catdog", "int8", ["cat", "dog", "neither"], [224, 224])
-    assert mine["accuracy"] > 0.97
+    assert mine["accuracy"] > 0.92
 
 
 def test_a_folder_that_is_none(edgecat: Run, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_the_example_of_the_readme(server: Running, capsys: pytest.CaptureFixtur
     [example] = [found for found in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "ImageAnnotatorRestTransport" in found]
     assert "127.0.0.1:8080" in example
     exec(compile(example.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}"), "README.md", "exec"), {})
-    assert capsys.readouterr().out == "Cat 0.96875\n"
+    assert capsys.readouterr().out == "Cat 0.99609375\n"
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
@@ -161,7 +161,7 @@ def test_the_commands_of_the_readme(server: Running, tmp_path: Path) -> None:
     protocol, in_a_form, as_body = map(json.loads, done.stdout.splitlines())
     assert protocol["responses"][0]["labelAnnotations"][0]["description"] == "Cat"
     assert (in_a_form["photo"], in_a_form["label"]) == ("cat.jpg", "cat")
-    assert (as_body["photo"], as_body["scores"]) == ("-", {"cat": 0.96875})
+    assert (as_body["photo"], as_body["scores"]) == ("-", {"cat": 0.996094})
 
 
 # The protocol by hand

@@ -106,7 +106,7 @@ def test_a_photo_is_answered(server: Running, browser: Browser, viewport: Any, s
         page.set_input_files("#file", COFFEE)
         visit.expect_answer("Neither")
         page.locator("summary").click()
-        expect(page.locator("#card")).to_contain_text("mobilenet_v2")
+        expect(page.locator("#card")).to_contain_text("efficientnet_lite0")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", background))) > 384) == (scheme == "light")

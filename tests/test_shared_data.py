@@ -90,10 +90,10 @@ def test_int8_keeps_the_accuracy_and_both_formats_agree(pets: list[LabelledPhoto
     from edgecat_export.pipeline import export
 
     some = pets[::8]
-    export(ROOT / "export" / "edgecat_export" / "checkpoints" / "mobilenet_v2.keras", tmp_path, ["fp32", "int8"], ["onnx"])
+    export(ROOT / "export" / "edgecat_export" / "checkpoints" / "efficientnet_lite0.keras", tmp_path, ["fp32", "int8"], ["onnx"])
     given = {}
     for precision in ("fp32", "int8"):
-        with Classifier(tmp_path / f"mobilenet_v2-{precision}.onnx", threads=1) as classifier:
+        with Classifier(tmp_path / f"efficientnet_lite0-{precision}.onnx", threads=1) as classifier:
             given[precision] = answers(classifier, some)
     assert 100 * (accuracy(given["fp32"], some) - accuracy(of_default, some)) <= 1
     assert agreement(given["int8"], of_default) >= 0.99

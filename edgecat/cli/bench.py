@@ -51,7 +51,9 @@ def bench(
     max_seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="At most so long for each configuration, cold starts not counted.")] = 10.0,
     as_board: Annotated[
         str | None,
-        typer.Option("--as", metavar="BOARD", help="pi-zero2w, pi4, pi5 or phone: its number of cores, and what others published for it.", show_default=False),
+        typer.Option(
+            "--as", metavar="BOARD", help="pi-zero2w, pi4, pi5, phone or pixel4: its number of cores, and what others published for it.", show_default=False
+        ),
     ] = None,
     network: Annotated[
         str | None, typer.Option(metavar="rtt=60ms,up=10Mbit", help="Compute what Cloud Vision must at least take over such a network.", show_default=False)

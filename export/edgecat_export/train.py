@@ -324,13 +324,10 @@ class _OnPhotos:
         if training.fine_tune is not None:
             freeze_all_but(self.model, training.fine_tune)
         if training.distill and from_imagenet:
-            original = imagenet_network(
-                training.architecture, training.weights, training.size, training.alpha
-            )
+            original = imagenet_network(training.architecture, training.weights, training.size, training.alpha)
             if original is None:
                 progress.say(
-                    f"{training.weights}: holds no head for the ImageNet classes, so what it knows "
-                    "of them is not kept; expected the file of the whole network"
+                    f"{training.weights}: holds no head for the ImageNet classes, so what it knows of them is not kept; expected the file of the whole network"
                 )
             else:
                 self.learner = with_drift(self.model, original)
@@ -525,9 +522,7 @@ def _judge(scores: Array, dataset: Dataset) -> dict[str, float]:
     targets, weights = dataset.targets(), weights_of_origins(dataset.photos)
     right = scores.argmax(axis=1) == targets
     row = {
-        "validation_loss": float(
-            weights @ losses(temper(scores, find_temperature(scores, targets, weights)), targets)
-        ),
+        "validation_loss": float(weights @ losses(temper(scores, find_temperature(scores, targets, weights)), targets)),
         "accuracy": float(weights @ right),
     }
     for index, label in enumerate(dataset.labels):
@@ -580,10 +575,7 @@ def _refine(run: Run, training: Training, held_back: Dataset, progress: Progress
         if key in record:
             progress.say(f"{key} {record[key]:g}")
     for origin, labels in evaluation["origins"].items():
-        found = ", ".join(
-            f"{label} {entry['accuracy']:.1%} of {entry['photos']}"
-            for label, entry in labels.items()
-        )
+        found = ", ".join(f"{label} {entry['accuracy']:.1%} of {entry['photos']}" for label, entry in labels.items())
         progress.say(f"{origin:<20} {found}")
 
 
