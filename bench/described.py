@@ -24,11 +24,20 @@ def check(address: str, operation: str, right: bool, examples: int, key: str = "
     sent = 0
 
     @given(case=found.as_strategy(generation_mode=mode))
-    @settings(max_examples=examples, deadline=None, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     def ask(case: Any) -> None:
         nonlocal sent
         sent += 1
-        case.call_and_validate(headers={"X-Goog-Api-Key": key} if key else None, excluded_checks=EXCLUDED)
+        case.call_and_validate(
+            headers={"X-Goog-Api-Key": key} if key else None, excluded_checks=EXCLUDED
+        )
 
     try:
         ask()

@@ -23,22 +23,33 @@ from edgecat import read_card
 
 def main(folders: list[str]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    print("| checkpoint | file | size | agreement with Keras | accuracy | points lost | one thread |")
+    print(
+        "| checkpoint | file | size | agreement with Keras | accuracy | points lost | one thread |"
+    )
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for checkpoint in sorted(SHIPPED.glob("*.keras")):
         card = read_card(checkpoint)
         dataset = find_dataset(folders)
         targets = np.array([card.labels.index(photo.label) for photo in dataset.photos])
-        pixels = np.concatenate(list(pixel_batches([photo.path for photo in dataset.photos], card.input)))
+        pixels = np.concatenate(
+            list(pixel_batches([photo.path for photo in dataset.photos], card.input))
+        )
         with tempfile.TemporaryDirectory() as folder:
             files = export(checkpoint, Path(folder), ["fp32", "fp16", "int8"], ["tflite", "onnx"])
             from edgecat_export.checkpoint import load  # Keras, which the exports above did without
 
             model, _ = load(checkpoint)
-            reference = np.concatenate([model.predict_on_batch(normalise(pixels[i : i + 32], card.input)) for i in range(0, len(pixels), 32)])
+            reference = np.concatenate(
+                [
+                    model.predict_on_batch(normalise(pixels[i : i + 32], card.input))
+                    for i in range(0, len(pixels), 32)
+                ]
+            )
             for file in files:
                 if file.path is None:
-                    print(f"| {checkpoint.stem} | {file.name} | not written: {'; '.join(file.built.shortfalls)} | | | | |")
+                    print(
+                        f"| {checkpoint.stem} | {file.name} | not written: {'; '.join(file.built.shortfalls)} | | | | |"
+                    )
                     continue
                 seen = verify(file.path, pixels, reference, targets)
                 print(

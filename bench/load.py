@@ -15,7 +15,12 @@ from collections import Counter
 
 
 def main() -> None:
-    port, connections, seconds, count = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+    port, connections, seconds, count = (
+        int(sys.argv[1]),
+        int(sys.argv[2]),
+        float(sys.argv[3]),
+        int(sys.argv[4]),
+    )
     request = sys.stdin.buffer.read()
     waiting = selectors.DefaultSelector()
     times: list[float] = []
@@ -46,7 +51,9 @@ def main() -> None:
         for key, _ in waiting.select():
             connection = key.fileobj  # type: ignore[assignment]
             answer = b""
-            while b"\r\n\r\n" not in answer or len(answer.partition(b"\r\n\r\n")[2]) < length(answer):
+            while b"\r\n\r\n" not in answer or len(answer.partition(b"\r\n\r\n")[2]) < length(
+                answer
+            ):
                 piece = connection.recv(65536)
                 if not piece:
                     raise ConnectionError("the server closed a connection")
@@ -56,7 +63,16 @@ def main() -> None:
             last = answer
             open_connections -= not send(connection)
     ended = time.perf_counter()
-    print(json.dumps({"seconds": ended - began, "times": times, "codes": codes, "last": last.partition(b"\r\n\r\n")[2].decode()}))
+    print(
+        json.dumps(
+            {
+                "seconds": ended - began,
+                "times": times,
+                "codes": codes,
+                "last": last.partition(b"\r\n\r\n")[2].decode(),
+            }
+        )
+    )
 
 
 def length(answer: bytes) -> int:

@@ -66,7 +66,11 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
     """With bytes changed, taken out, repeated or cut off."""
     changed = bytearray(content)
     for _ in range(chance.choice((1, 2, 5, 20))):
-        at = chance.randrange(len(changed) + 1) if chance.random() < 0.5 else chance.randrange(min(64, len(changed) + 1))
+        at = (
+            chance.randrange(len(changed) + 1)
+            if chance.random() < 0.5
+            else chance.randrange(min(64, len(changed) + 1))
+        )
         match chance.randrange(5):
             case 0 if at < len(changed):
                 changed[at] = chance.randrange(256)
@@ -75,7 +79,9 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
             case 2:
                 changed[at:at] = changed[at : at + chance.randrange(1, 200)]
             case 3:
-                changed[at : at + 4] = chance.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", chance.randbytes(4)))
+                changed[at : at + 4] = chance.choice(
+                    (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", chance.randbytes(4))
+                )
             case 4:
                 del changed[chance.randrange(len(changed) + 1) :]
     return bytes(changed)
@@ -86,10 +92,20 @@ def twisted(value: Any, chance: random.Random) -> Any:
     if chance.random() < 0.12:
         return chance.choice(ODD)
     if isinstance(value, dict):
-        items = [(name if chance.random() < 0.95 else chance.choice((name.upper(), name + "s", "")), twisted(inner, chance)) for name, inner in value.items()]
+        items = [
+            (
+                name if chance.random() < 0.95 else chance.choice((name.upper(), name + "s", "")),
+                twisted(inner, chance),
+            )
+            for name, inner in value.items()
+        ]
         return {name: inner for name, inner in items if chance.random() < 0.95}
     if isinstance(value, list):
-        return [twisted(inner, chance) for inner in value for _ in range(chance.choice((1, 1, 1, 0, 2, 17)))]
+        return [
+            twisted(inner, chance)
+            for inner in value
+            for _ in range(chance.choice((1, 1, 1, 0, 2, 17)))
+        ]
     return value
 
 
@@ -101,21 +117,42 @@ def requests(seed: int) -> Iterator[bytes]:
         if chance.random() < 0.8:
             content = damaged(content, chance)
         if chance.random() < 0.3:
-            kind = chance.choice(("image/jpeg", "application/octet-stream", "multipart/form-data; boundary=edge", "text/plain", ""))
+            kind = chance.choice(
+                (
+                    "image/jpeg",
+                    "application/octet-stream",
+                    "multipart/form-data; boundary=edge",
+                    "text/plain",
+                    "",
+                )
+            )
             if "boundary" in kind:
-                content = b'--edge\r\nContent-Disposition: form-data; name="photo"; filename="x"\r\n\r\n' + content + b"\r\n--edge--\r\n"
+                content = (
+                    b'--edge\r\nContent-Disposition: form-data; name="photo"; filename="x"\r\n\r\n'
+                    + content
+                    + b"\r\n--edge--\r\n"
+                )
                 content = damaged(content, chance) if chance.random() < 0.3 else content
             yield _http("/v1/classify", kind, content)
             continue
         text = base64.b64encode(content).decode()
         if chance.random() < 0.2:
             text = damaged(text.encode(), chance).decode("latin-1")
-        question = {"image": {"content": text}, "features": [{"type": chance.choice(("LABEL_DETECTION", "FACE_DETECTION")), "maxResults": 5}]}
+        question = {
+            "image": {"content": text},
+            "features": [
+                {"type": chance.choice(("LABEL_DETECTION", "FACE_DETECTION")), "maxResults": 5}
+            ],
+        }
         asked: Any = {"requests": [question] * chance.choice((1, 1, 2, 3))}
         if chance.random() < 0.4:
             asked = twisted(asked, chance)
         body = json.dumps(asked).encode()
-        yield _http("/v1/images:annotate", "application/json", damaged(body, chance) if chance.random() < 0.2 else body)
+        yield _http(
+            "/v1/images:annotate",
+            "application/json",
+            damaged(body, chance) if chance.random() < 0.2 else body,
+        )
 
 
 def send(port: int, seed: int, count: int) -> Counter[int]:
@@ -139,9 +176,14 @@ def send(port: int, seed: int, count: int) -> Counter[int]:
 
 def _http(path: str, kind: str, body: bytes) -> bytes:
     header = f"Content-Type: {kind}\r\n" if kind else ""
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\n{header}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\n{header}Content-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
 
 
 def _whole(answer: bytes) -> bool:
     head, found, body = answer.partition(b"\r\n\r\n")
-    return bool(found) and len(body) >= int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+    return bool(found) and len(body) >= int(
+        head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]
+    )

@@ -55,7 +55,9 @@ class Pair(NamedTuple):
 
     ours: dict[str, float]
     bare: dict[str, float]
-    difference: float  # the median one of a run of ours and one of the bare thing soon before or after it
+    difference: (
+        float  # the median one of a run of ours and one of the bare thing soon before or after it
+    )
 
     def ratio(self, of: str = "median_ms") -> float:
         return self.ours[of] / self.bare[of]
@@ -65,12 +67,23 @@ class Pair(NamedTuple):
 def record(benchmark: BenchmarkFixture) -> Callable[..., None]:
     """Keeps a ratio, or another figure with its budget, beside what pytest-benchmark keeps, and prints it; fails where it is above the budget."""
 
-    def keep(figure: str, value: float, budget: float | None = None, at_least: bool = False, **more: Any) -> None:
+    def keep(
+        figure: str, value: float, budget: float | None = None, at_least: bool = False, **more: Any
+    ) -> None:
         kept = {"figure": figure, "value": round(value, 4), "budget": budget, "at_least": at_least}
-        benchmark.extra_info |= {**kept, **more, "environment": board.describe(), "state": board.state()}
-        limit = "" if budget is None else f" (budget: {'at least' if at_least else 'at most'} {budget})"
+        benchmark.extra_info |= {
+            **kept,
+            **more,
+            "environment": board.describe(),
+            "state": board.state(),
+        }
+        limit = (
+            "" if budget is None else f" (budget: {'at least' if at_least else 'at most'} {budget})"
+        )
         print(f"\n{figure}: {value:.3f}{limit}")
-        assert budget is None or (value >= budget if at_least else value <= budget), f"{figure}: {value:.3f}{limit}"
+        assert budget is None or (value >= budget if at_least else value <= budget), (
+            f"{figure}: {value:.3f}{limit}"
+        )
 
     return keep
 
@@ -80,7 +93,10 @@ def pair(benchmark: BenchmarkFixture) -> Callable[..., Pair | None]:
     """Measures ours and the bare thing by turns, as `edgecat bench` does, then lets pytest-benchmark measure ours."""
 
     def measure(ours: Callable[[], object], bare: Callable[[], object]) -> Pair | None:
-        sides = [timing.Series(timing.clocked(lambda _, work=work: work())) for work in (ours, bare)]  # type: ignore[misc]
+        sides = [
+            timing.Series(timing.clocked(lambda _, work=work: work()))  # type: ignore[misc]
+            for work in (ours, bare)
+        ]
         if benchmark.disabled:
             benchmark(ours)
             bare()
@@ -89,7 +105,11 @@ def pair(benchmark: BenchmarkFixture) -> Callable[..., Pair | None]:
             side.warm(SECONDS / 4)
         timing.take_turns(sides, SECONDS)
         ours_ms, bare_ms = ([times[0] for times in side.times] for side in sides)
-        found = Pair(timing.summary(ours_ms), timing.summary(bare_ms), statistics.median(one - other for one, other in zip(ours_ms, bare_ms, strict=False)))
+        found = Pair(
+            timing.summary(ours_ms),
+            timing.summary(bare_ms),
+            statistics.median(one - other for one, other in zip(ours_ms, bare_ms, strict=False)),
+        )
         benchmark.extra_info |= {"ours": found.ours, "bare": found.bare}
         benchmark.pedantic(ours, rounds=20, warmup_rounds=1)  # type: ignore[no-untyped-call]
         return found

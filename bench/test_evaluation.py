@@ -32,12 +32,18 @@ def seconds_asked() -> float:
 
 
 @pytest.mark.skipif(not TASKS.is_dir(), reason="needs the Linux scheduler's statistics")
-def test_evaluate_takes_at_most_1_3_of_decoding_and_inference_on_all_cores(benchmark: BenchmarkFixture, record: Callable[..., None]) -> None:
+def test_evaluate_takes_at_most_1_3_of_decoding_and_inference_on_all_cores(
+    benchmark: BenchmarkFixture, record: Callable[..., None]
+) -> None:
     """Told from processor time and from how many cores the threads asked for, so that it holds on a machine that others use too.
 
     Threads that wait for each other ask for none: work that Python's lock serialises would show as one core.
     """
-    photos = list(find_labelled_photos([str(TEST_SET)])) if TEST_SET.is_dir() else [LabelledPhoto(CHELSEA, "cat")] * PHOTOS
+    photos = (
+        list(find_labelled_photos([str(TEST_SET)]))
+        if TEST_SET.is_dir()
+        else [LabelledPhoto(CHELSEA, "cat")] * PHOTOS
+    )
     assert len(photos) == PHOTOS
     if benchmark.disabled:
         photos = photos[:: PHOTOS // 40]
@@ -54,9 +60,18 @@ def test_evaluate_takes_at_most_1_3_of_decoding_and_inference_on_all_cores(bench
                     bare_loop(photo.path)
                 floor += time.process_time() - began
 
-                began, wall_began, asked_began = time.process_time(), time.perf_counter(), seconds_asked()
+                began, wall_began, asked_began = (
+                    time.process_time(),
+                    time.perf_counter(),
+                    seconds_asked(),
+                )
 
-                def step(done: int, look: int = len(part) - AHEAD, asked_before: float = asked_began, before: float = wall_began) -> None:
+                def step(
+                    done: int,
+                    look: int = len(part) - AHEAD,
+                    asked_before: float = asked_began,
+                    before: float = wall_began,
+                ) -> None:
                     nonlocal asked, asked_within
                     if done == look:
                         asked += seconds_asked() - asked_before
@@ -69,7 +84,14 @@ def test_evaluate_takes_at_most_1_3_of_decoding_and_inference_on_all_cores(bench
     benchmark.pedantic(both, rounds=1)  # type: ignore[no-untyped-call]
     at_once = asked / asked_within
     ratio = (processor / at_once) / (floor / cores())
-    figures = {"floor_s": floor, "processor_s": processor, "wall_s": wall, "cores": cores(), "cores_asked_for": at_once, "cores_got": processor / wall}
+    figures = {
+        "floor_s": floor,
+        "processor_s": processor,
+        "wall_s": wall,
+        "cores": cores(),
+        "cores_asked_for": at_once,
+        "cores_got": processor / wall,
+    }
     if not benchmark.disabled:
         assert processor / floor <= 1.3
         record("evaluate 2,000 photos / bare decode and inference / cores", ratio, 1.3, **figures)

@@ -24,12 +24,18 @@ SOAKED, REOPENED = 20_000, 300
 Recorded = Callable[..., None]
 
 needs_two_cores = pytest.mark.skipif(cores() < 2, reason="needs two cores")
-needs_memory = pytest.mark.skipif(not board.memory_mb(), reason="this system does not tell a process's memory")
+needs_memory = pytest.mark.skipif(
+    not board.memory_mb(), reason="this system does not tell a process's memory"
+)
 
 
 def folder_of(count: int) -> list[Path]:
     """Real photos, where they are, else the same one over and over."""
-    return find_photos(TEST_SET, recursive=True)[:: PHOTOS // count] if TEST_SET.is_dir() else [CHELSEA] * count
+    return (
+        find_photos(TEST_SET, recursive=True)[:: PHOTOS // count]
+        if TEST_SET.is_dir()
+        else [CHELSEA] * count
+    )
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -46,7 +52,10 @@ def by_turns(works: Sequence[Callable[[int], Any]], rounds: int) -> list[list[fl
 @needs_two_cores
 def test_a_folder_on_two_cores(benchmark: BenchmarkFixture, record: Recorded) -> None:
     """Against one worker, and against the slower of decoding and inference if nothing else were done, each by one thread, as a pipeline would at best."""
-    photos, rounds = folder_of(20 if benchmark.disabled else PHOTOS), 1 if benchmark.disabled else ROUNDS
+    photos, rounds = (
+        folder_of(20 if benchmark.disabled else PHOTOS),
+        1 if benchmark.disabled else ROUNDS,
+    )
     with Classifier(threads=1) as classifier:
         pixels = [classifier.pixels(photo) for photo in photos[:20]]
 
@@ -54,7 +63,9 @@ def test_a_folder_on_two_cores(benchmark: BenchmarkFixture, record: Recorded) ->
             return photos[number % 4 :: 4]
 
         def classify(number: int, workers: int) -> None:
-            assert sum(1 for _ in classifier.classify_many(part(number), workers=workers)) == len(part(number))
+            assert sum(1 for _ in classifier.classify_many(part(number), workers=workers)) == len(
+                part(number)
+            )
 
         def decode(number: int) -> None:
             for photo in part(number):
@@ -64,18 +75,30 @@ def test_a_folder_on_two_cores(benchmark: BenchmarkFixture, record: Recorded) ->
             for place in range(len(part(number))):
                 classifier.run(classifier.tensor(pixels[place % len(pixels)]))
 
-        found = by_turns((partial(classify, workers=1), partial(classify, workers=2), decode, infer), rounds)
+        found = by_turns(
+            (partial(classify, workers=1), partial(classify, workers=2), decode, infer), rounds
+        )
         benchmark.pedantic(classify, (0, 2), rounds=1)  # type: ignore[no-untyped-call]
     if not benchmark.disabled:
-        pipeline = statistics.median(max(decoding, inference) / two for _, two, decoding, inference in found)
+        pipeline = statistics.median(
+            max(decoding, inference) / two for _, two, decoding, inference in found
+        )
         print(f"\ntwo workers / the slower stage alone: {pipeline:.3f} (budget: at least 0.9)")
         figures = {"photos": len(photos), "of_the_slower_stage": pipeline, "rounds_s": found}
-        record("two workers / one, photos a second", statistics.median(one / two for one, two, *_ in found), 1.8, at_least=True, **figures)
+        record(
+            "two workers / one, photos a second",
+            statistics.median(one / two for one, two, *_ in found),
+            1.8,
+            at_least=True,
+            **figures,
+        )
         assert pipeline >= 0.9
 
 
 @needs_two_cores
-def test_four_threads_that_share_a_classifier(benchmark: BenchmarkFixture, record: Recorded) -> None:
+def test_four_threads_that_share_a_classifier(
+    benchmark: BenchmarkFixture, record: Recorded
+) -> None:
     photos = folder_of(20 if benchmark.disabled else 400)
     with Classifier(threads=1) as classifier, ThreadPoolExecutor(4) as pool:
         expected = [classifier.classify(photo) for photo in photos]
@@ -107,7 +130,15 @@ def test_memory_over_many_classifications(benchmark: BenchmarkFixture, record: R
             alone = count // 5
             for number in range(alone):
                 classifier.classify(photos[number % len(photos)])
-            assert sum(1 for _ in classifier.classify_many(photos[number % len(photos)] for number in range(count - alone))) == count - alone
+            assert (
+                sum(
+                    1
+                    for _ in classifier.classify_many(
+                        photos[number % len(photos)] for number in range(count - alone)
+                    )
+                )
+                == count - alone
+            )
             return board.memory_mb()["now"]
 
         before = classify(20 if benchmark.disabled else 2000)

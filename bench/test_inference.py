@@ -23,8 +23,12 @@ Paired = Callable[..., Any]
 ROUNDS = 5
 
 
-@pytest.mark.parametrize("name", ["mobilenet-int8.tflite", "mobilenet-fp32.tflite", "mobilenet-int8.onnx"])
-def test_a_model_against_its_bare_engine(pair: Paired, record: Paired, exported: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["mobilenet-int8.tflite", "mobilenet-fp32.tflite", "mobilenet-int8.onnx"]
+)
+def test_a_model_against_its_bare_engine(
+    pair: Paired, record: Paired, exported: Path, name: str
+) -> None:
     model = exported / name
     with Classifier(model, threads=1) as classifier:
         tensor = classifier.tensor(classifier.pixels(CHELSEA))
@@ -41,23 +45,52 @@ def test_the_whole_way_with_a_model(benchmark: BenchmarkFixture, exported: Path,
         assert benchmark(classifier.classify, CHELSEA).label == "cat"
 
 
-def test_edgecat_bench_against_litert_benchmark(benchmark: BenchmarkFixture, record: Paired, tmp_path: Path) -> None:
+def test_edgecat_bench_against_litert_benchmark(
+    benchmark: BenchmarkFixture, record: Paired, tmp_path: Path
+) -> None:
     """By turns, each of our runs against theirs right after it; and how far ours spread: no further than theirs, where the machine is not at rest."""
     ours, theirs = [], []
     result = tmp_path / "theirs.json"
     few = ["--max-seconds", "0.4"] if benchmark.disabled else ["--max-seconds", "4"]
     for _ in range(1 if benchmark.disabled else ROUNDS):
-        command = [sys.executable, "-c", "import edgecat.cli; edgecat.cli.main()", "bench", "--threads", "1", "--photo", str(CHELSEA), "--json", *few]
+        command = [
+            sys.executable,
+            "-c",
+            "import edgecat.cli; edgecat.cli.main()",
+            "bench",
+            "--threads",
+            "1",
+            "--photo",
+            str(CHELSEA),
+            "--json",
+            *few,
+        ]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         ours.append(json.loads(done.stdout)["latency"]["median_ms"])
-        options = [f"--model={DEFAULT_MODEL}", "--num_runs=600", "--warmup_runs=100", f"--result_json={result}"]
-        subprocess.run([sys.executable, "-m", "ai_edge_litert.tools.benchmark_litert_model", *options], check=True, capture_output=True)
+        options = [
+            f"--model={DEFAULT_MODEL}",
+            "--num_runs=600",
+            "--warmup_runs=100",
+            f"--result_json={result}",
+        ]
+        subprocess.run(
+            [sys.executable, "-m", "ai_edge_litert.tools.benchmark_litert_model", *options],
+            check=True,
+            capture_output=True,
+        )
         theirs.append(json.loads(result.read_text())["latency"]["median_ms"])
     benchmark(lambda: None)
     if not benchmark.disabled:
         spread, their_spread = (max(medians) / min(medians) - 1 for medians in (ours, theirs))
         ratio = statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
-        record("edgecat bench / litert-benchmark", max(ratio, 1 / ratio), 1.05, ours_ms=ours, theirs_ms=theirs, spread=spread)
+        record(
+            "edgecat bench / litert-benchmark",
+            max(ratio, 1 / ratio),
+            1.05,
+            ours_ms=ours,
+            theirs_ms=theirs,
+            spread=spread,
+        )
         assert spread <= max(0.1, 1.2 * their_spread)
 
 
@@ -70,5 +103,13 @@ def test_edgecat_bench_against_a_bare_loop(benchmark: BenchmarkFixture, record: 
     timing.take_turns([measurement.invoke, bare], 0.1 if benchmark.disabled else 6)
     benchmark(lambda: None)
     if not benchmark.disabled:
-        medians = [timing.summary(times[0] for times in series.times)["median_ms"] for series in (measurement.invoke, bare)]
-        record("edgecat bench / bare loop", max(medians[0] / medians[1], medians[1] / medians[0]), 1.05, medians_ms=medians)
+        medians = [
+            timing.summary(times[0] for times in series.times)["median_ms"]
+            for series in (measurement.invoke, bare)
+        ]
+        record(
+            "edgecat bench / bare loop",
+            max(medians[0] / medians[1], medians[1] / medians[0]),
+            1.05,
+            medians_ms=medians,
+        )

@@ -19,7 +19,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from edgecat.default_model import DEFAULT_MODEL
 
 STARTS = 15
-INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # as pip leaves it: compiled once, not at every start
+INSTALLED = {
+    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+}  # as pip leaves it: compiled once, not at every start
 Recorded = Callable[..., None]
 
 # A small process in between: the kernel counts the memory of the one that starts another as the other's too.
@@ -40,15 +42,26 @@ class Started(NamedTuple):
 
 
 def start(command: Sequence[str | Path]) -> Started:
-    done = subprocess.run([sys.executable, "-S", "-c", LAUNCHER, *map(str, command)], check=True, capture_output=True, text=True, env=INSTALLED)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", LAUNCHER, *map(str, command)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=INSTALLED,
+    )
     *found, status = json.loads(done.stdout)
     assert status == 0
     return Started(*found)
 
 
-def test_classify_against_the_smallest_script(benchmark: BenchmarkFixture, record: Recorded) -> None:
+def test_classify_against_the_smallest_script(
+    benchmark: BenchmarkFixture, record: Recorded
+) -> None:
     edgecat = shutil.which("edgecat", path=str(Path(sys.executable).parent)) or "edgecat"
-    commands: tuple[list[str | Path], ...] = ([edgecat, "classify", CHELSEA], [sys.executable, SMALLEST, DEFAULT_MODEL, "cat,dog,neither", CHELSEA])
+    commands: tuple[list[str | Path], ...] = (
+        [edgecat, "classify", CHELSEA],
+        [sys.executable, SMALLEST, DEFAULT_MODEL, "cat,dog,neither", CHELSEA],
+    )
     ours: list[Started] = []
     smallest: list[Started] = []
     for _ in range(1 if benchmark.disabled else STARTS):
@@ -57,19 +70,33 @@ def test_classify_against_the_smallest_script(benchmark: BenchmarkFixture, recor
     assert all(" cat " in started.said for started in (*ours, *smallest))
     benchmark.pedantic(start, (commands[0],), rounds=1)  # type: ignore[no-untyped-call]
     if not benchmark.disabled:
-        seconds = statistics.median(started.seconds for started in ours) / statistics.median(started.seconds for started in smallest)
-        memory = statistics.median(started.peak_mb for started in ours) / statistics.median(started.peak_mb for started in smallest)
-        print(f"\nedgecat classify / smallest script, peak memory: {memory:.3f} (budget: at most 1.25)")
+        seconds = statistics.median(started.seconds for started in ours) / statistics.median(
+            started.seconds for started in smallest
+        )
+        memory = statistics.median(started.peak_mb for started in ours) / statistics.median(
+            started.peak_mb for started in smallest
+        )
+        print(
+            f"\nedgecat classify / smallest script, peak memory: {memory:.3f} (budget: at most 1.25)"
+        )
         record("edgecat classify / smallest script, time", seconds, 1.35, memory_ratio=memory)
         assert memory <= 1.25
 
 
-def test_import_edgecat_beyond_numpy_and_pillow(benchmark: BenchmarkFixture, record: Recorded) -> None:
+def test_import_edgecat_beyond_numpy_and_pillow(
+    benchmark: BenchmarkFixture, record: Recorded
+) -> None:
     """By Python's own clock of imports, of which the least of several starts counts."""
 
     def import_ms() -> float:
         code = "import numpy, PIL.Image, PIL.ExifTags, edgecat"
-        said = subprocess.run([sys.executable, "-X", "importtime", "-c", code], check=True, capture_output=True, text=True, env=INSTALLED).stderr
+        said = subprocess.run(
+            [sys.executable, "-X", "importtime", "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=INSTALLED,
+        ).stderr
         found = re.search(r"\|\s*(\d+) \| edgecat$", said, re.MULTILINE)
         assert found
         return int(found[1]) / 1000

@@ -44,26 +44,52 @@ class Server:
     """`edgecat serve` in a process of its own."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-c", "import edgecat.cli; edgecat.cli.main()", "serve", "--port", "0"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        command = [
+            sys.executable,
+            "-c",
+            "import edgecat.cli; edgecat.cli.main()",
+            "serve",
+            "--port",
+            "0",
+        ]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         assert self.process.stdout
         self.port = int(re.findall(r":(\d+)\n$", self.process.stdout.readline())[0])
 
     def memory_mb(self) -> float:
         """What it holds now."""
-        [resident] = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())
+        [resident] = re.findall(
+            r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text()
+        )
         return int(resident) * 1024 / 1e6
 
     def load(self, content: bytes, seconds: float = 0, count: int = 0) -> dict[str, Any]:
         """What `load.py` saw while it asked about a photo on eight connections."""
-        asked = {"requests": [{"image": {"content": base64.b64encode(content).decode()}, "features": [{"type": "LABEL_DETECTION"}]}]}
+        asked = {
+            "requests": [
+                {
+                    "image": {"content": base64.b64encode(content).decode()},
+                    "features": [{"type": "LABEL_DETECTION"}],
+                }
+            ]
+        }
         body = json.dumps(asked).encode()
         head = f"POST /v1/images:annotate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        command = [sys.executable, str(Path(__file__).parent / "load.py"), *map(str, (self.port, CONNECTIONS, seconds, count))]
-        done = subprocess.run(command, input=head.encode() + body, stdout=subprocess.PIPE, check=True)
+        command = [
+            sys.executable,
+            str(Path(__file__).parent / "load.py"),
+            *map(str, (self.port, CONNECTIONS, seconds, count)),
+        ]
+        done = subprocess.run(
+            command, input=head.encode() + body, stdout=subprocess.PIPE, check=True
+        )
         found: dict[str, Any] = json.loads(done.stdout)
         assert set(found["codes"]) == {"200"}
-        assert json.loads(found["last"])["responses"][0]["labelAnnotations"][0]["description"] == "Cat"
+        assert (
+            json.loads(found["last"])["responses"][0]["labelAnnotations"][0]["description"] == "Cat"
+        )
         return found
 
 
@@ -75,7 +101,9 @@ def server() -> Iterator[Server]:
         running.process.terminate()
 
 
-def test_throughput_against_classify_many(benchmark: BenchmarkFixture, record: Recorded, server: Server, photo: bytes) -> None:
+def test_throughput_against_classify_many(
+    benchmark: BenchmarkFixture, record: Recorded, server: Server, photo: bytes
+) -> None:
     """Photos a second, by turns; the client shares the cores with the server."""
     seconds, rounds = (0.3, 1) if benchmark.disabled else (2.0, 7)
     with Classifier(threads=1) as classifier:
@@ -95,30 +123,61 @@ def test_throughput_against_classify_many(benchmark: BenchmarkFixture, record: R
     benchmark.pedantic(server.load, (photo, 0, 50), rounds=1)  # type: ignore[no-untyped-call]
     if benchmark.disabled:
         return
-    bare, per_second = (statistics.median(each) for each in zip(*((bare, per_second) for bare, (per_second, _) in pairs), strict=True))
+    bare, per_second = (
+        statistics.median(each)
+        for each in zip(*((bare, per_second) for bare, (per_second, _) in pairs), strict=True)
+    )
     ratio = statistics.median(per_second / bare for bare, (per_second, _) in pairs)
-    tails = statistics.median(times[int(0.99 * len(times))] * len(times) / sum(times) for _, (_, times) in pairs)
-    print(f"\nphotos a second: {bare:.0f} in one process, {per_second:.0f} served\n99th percentile / mean of the latency: {tails:.2f} (budget: at most 4)")
+    tails = statistics.median(
+        times[int(0.99 * len(times))] * len(times) / sum(times) for _, (_, times) in pairs
+    )
+    print(
+        f"\nphotos a second: {bare:.0f} in one process, {per_second:.0f} served\n99th percentile / mean of the latency: {tails:.2f} (budget: at most 4)"
+    )
     assert tails <= 4
-    record("served / classify_many, photos a second", ratio, 0.75, at_least=True, bare=bare, served=per_second, p99_to_mean=tails, cores=cores())
+    record(
+        "served / classify_many, photos a second",
+        ratio,
+        0.75,
+        at_least=True,
+        bare=bare,
+        served=per_second,
+        p99_to_mean=tails,
+        cores=cores(),
+    )
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell another process's memory")
-def test_memory_over_many_requests(benchmark: BenchmarkFixture, record: Recorded, server: Server, photo: bytes) -> None:
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(),
+    reason="this system does not tell another process's memory",
+)
+def test_memory_over_many_requests(
+    benchmark: BenchmarkFixture, record: Recorded, server: Server, photo: bytes
+) -> None:
     first, more = (50, 50) if benchmark.disabled else (2_000, 20_000)
     server.load(photo, count=first)
     before = server.memory_mb()
     benchmark.pedantic(server.load, (photo, 0, more), rounds=1)  # type: ignore[no-untyped-call]
     if not benchmark.disabled:
-        record(f"memory of the server after {more} more requests, MB more", server.memory_mb() - before, 3.0, before=before)
+        record(
+            f"memory of the server after {more} more requests, MB more",
+            server.memory_mb() - before,
+            3.0,
+            before=before,
+        )
 
 
-def test_slow_and_silent_clients(benchmark: BenchmarkFixture, record: Recorded, server: Server, photo: bytes) -> None:
+def test_slow_and_silent_clients(
+    benchmark: BenchmarkFixture, record: Recorded, server: Server, photo: bytes
+) -> None:
     """Sixteen clients that send a byte a second, and 500 that send nothing: what others get done meanwhile, against what they do without them."""
     seconds = 0.3 if benchmark.disabled else 5.0
     alone = len(server.load(photo, seconds=seconds)["times"])
     with ExitStack() as opened:
-        crowd = [opened.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(516)]
+        crowd = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            for _ in range(516)
+        ]
         head = b"POST /v1/images:annotate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
         for connection in crowd[:16]:
             connection.sendall(head)
@@ -127,7 +186,12 @@ def test_slow_and_silent_clients(benchmark: BenchmarkFixture, record: Recorded, 
             meanwhile = len(benchmark.pedantic(server.load, (photo, seconds), rounds=1)["times"])  # type: ignore[no-untyped-call]
             assert slow.wait(60) == 0
     if not benchmark.disabled:
-        record("served beside 16 slow and 500 silent clients / alone", meanwhile / alone, 0.7, at_least=True)
+        record(
+            "served beside 16 slow and 500 silent clients / alone",
+            meanwhile / alone,
+            0.7,
+            at_least=True,
+        )
 
 
 SLOWLY = """
@@ -143,7 +207,10 @@ while time.monotonic() < ended:
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell another process's memory")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(),
+    reason="this system does not tell another process's memory",
+)
 def test_mutated_requests(benchmark: BenchmarkFixture, record: Recorded, server: Server) -> None:
     """Answers below 500 to all, and to the same ones again without the memory growing on."""
     count = 200 if benchmark.disabled else 10_000
@@ -153,7 +220,12 @@ def test_mutated_requests(benchmark: BenchmarkFixture, record: Recorded, server:
     assert server.process.poll() is None
     if not benchmark.disabled:
         # The allocator keeps the largest photo's pixels, in one thread's heap or in both; a leak of a kilobyte a request would be more.
-        record(f"memory of the server after {count} mutated requests once more, MB more", server.memory_mb() - before, 12.0, codes=dict(codes))
+        record(
+            f"memory of the server after {count} mutated requests once more, MB more",
+            server.memory_mb() - before,
+            12.0,
+            codes=dict(codes),
+        )
 
 
 def test_requests_made_of_the_description(benchmark: BenchmarkFixture, server: Server) -> None:
@@ -164,7 +236,11 @@ def test_requests_made_of_the_description(benchmark: BenchmarkFixture, server: S
 
     def all_of_them() -> int:
         address = f"http://127.0.0.1:{server.port}"
-        return sum(described.check(address, name, right, examples) for name in ("POST /v1/images:annotate", "POST /v1/classify") for right in (True, False))
+        return sum(
+            described.check(address, name, right, examples)
+            for name in ("POST /v1/images:annotate", "POST /v1/classify")
+            for right in (True, False)
+        )
 
     sent = benchmark.pedantic(all_of_them, rounds=1)  # type: ignore[no-untyped-call]
     assert sent >= 2 * examples

@@ -18,9 +18,13 @@ Paired = Callable[..., Any]
 
 
 @pytest.mark.parametrize("photo", ["large", "small"])
-def test_decode(pair: Paired, record: Paired, classifier: Classifier, large_photo: Path, photo: str) -> None:
+def test_decode(
+    pair: Paired, record: Paired, classifier: Classifier, large_photo: Path, photo: str
+) -> None:
     path, least = {"large": large_photo, "small": CHELSEA}[photo], classifier.card.input.least
-    assert np.array_equal(np.asarray(decode(path, at_least=least)), np.asarray(bare_decode(path, least)))
+    assert np.array_equal(
+        np.asarray(decode(path, at_least=least)), np.asarray(bare_decode(path, least))
+    )
     found = pair(lambda: decode(path, at_least=least), lambda: bare_decode(path, least))
     if found:
         record(f"decode, {photo} photo / Pillow", found.ratio())

@@ -19,20 +19,36 @@ Paired = Callable[..., Any]
 
 @pytest.mark.parametrize(("photo", "budget"), [("large", 1.10), ("small", None)])
 def test_a_photo_against_the_bare_loop(
-    pair: Paired, record: Paired, classifier: Classifier, bare_loop: Loop, large_photo: Path, photo: str, budget: Any
+    pair: Paired,
+    record: Paired,
+    classifier: Classifier,
+    bare_loop: Loop,
+    large_photo: Path,
+    photo: str,
+    budget: Any,
 ) -> None:
     path = {"large": large_photo, "small": CHELSEA}[photo]
     assert classifier.card.labels[bare_loop(path).argmax()] == classifier.classify(path).label
     found = pair(lambda: classifier.classify(path), lambda: bare_loop(path))
     if found:
-        record(f"{'12-megapixel' if photo == 'large' else '451 x 300'} JPEG / bare loop", found.ratio(), budget)
+        record(
+            f"{'12-megapixel' if photo == 'large' else '451 x 300'} JPEG / bare loop",
+            found.ratio(),
+            budget,
+        )
 
 
-def test_a_ready_array_against_the_bare_engine(pair: Paired, record: Paired, classifier: Classifier) -> None:
+def test_a_ready_array_against_the_bare_engine(
+    pair: Paired, record: Paired, classifier: Classifier
+) -> None:
     """By the classifier's own interpreter: two of one model differ by more, wherever their memory happens to lie, than is asked here."""
     pixels = classifier.pixels(CHELSEA)
     run = bare_run(classifier._idle[0]._interpreter)  # type: ignore[attr-defined]
-    assert classifier.classify(pixels).label == classifier.card.labels[run(pixels[np.newaxis]).argmax()] == "cat"
+    assert (
+        classifier.classify(pixels).label
+        == classifier.card.labels[run(pixels[np.newaxis]).argmax()]
+        == "cat"
+    )
     found = pair(lambda: classifier.classify(pixels), lambda: run(pixels[np.newaxis]))
     if found:
         record("ready array - bare engine, ms", found.difference, 0.1)
@@ -53,7 +69,16 @@ ENGINE = "most of the time is the engine's, which is MediaPipe's too, and Pillow
     ],
 )
 def test_a_photo_against_mediapipe(
-    pair: Paired, record: Paired, exported: Path, large_photo: Path, tmp_path: Path, photo: str, model: str, asked: float, at_most: float, why: str
+    pair: Paired,
+    record: Paired,
+    exported: Path,
+    large_photo: Path,
+    tmp_path: Path,
+    photo: str,
+    model: str,
+    asked: float,
+    at_most: float,
+    why: str,
 ) -> None:
     """Of 12 megapixels with one thread; of 500 x 375 both as they come, which is one thread for MediaPipe, and for edgecat a thread for each core.
 
@@ -68,7 +93,10 @@ def test_a_photo_against_mediapipe(
         size, quality = ((500, 375), 92) if photo == "500 x 375" else ((4000, 3000), 90)
         Image.open(CHELSEA).resize(size, Image.Resampling.BICUBIC).save(path, quality=quality)
     options = vision.ImageClassifierOptions(mediapipe.tasks.BaseOptions(model_asset_path=str(file)))
-    with vision.ImageClassifier.create_from_options(options) as theirs, Classifier(file, threads=None if photo == "500 x 375" else 1) as ours:
+    with (
+        vision.ImageClassifier.create_from_options(options) as theirs,
+        Classifier(file, threads=None if photo == "500 x 375" else 1) as ours,
+    ):
 
         def classify() -> str:
             result = theirs.classify(mediapipe.Image.create_from_file(str(path)))
@@ -77,28 +105,45 @@ def test_a_photo_against_mediapipe(
         assert classify() == ours.classify(path).label
         found = pair(lambda: ours.classify(path), classify)
     if found:
-        record(f"{photo} JPEG, {file.name} / MediaPipe", found.ratio(), at_most, asked=asked, bytes=path.stat().st_size)
+        record(
+            f"{photo} JPEG, {file.name} / MediaPipe",
+            found.ratio(),
+            at_most,
+            asked=asked,
+            bytes=path.stat().st_size,
+        )
         if found.ratio() > asked:
             pytest.xfail(f"{found.ratio():.3f}, asked: at most {asked}: {why}")
 
 
-def test_a_photo_against_ultralytics(pair: Paired, record: Paired, exported: Path, large_photo: Path) -> None:
-    ultralytics = pytest.importorskip("ultralytics", reason="needs ultralytics, which needs PyTorch")
+def test_a_photo_against_ultralytics(
+    pair: Paired, record: Paired, exported: Path, large_photo: Path
+) -> None:
+    ultralytics = pytest.importorskip(
+        "ultralytics", reason="needs ultralytics, which needs PyTorch"
+    )
     model = exported / "mobilenet-int8.onnx"
     theirs = ultralytics.YOLO(str(model), task="classify")
     with Classifier(model, threads=1) as ours:
         assert ours.classify(large_photo).label in ours.card.labels
-        found = pair(lambda: ours.classify(large_photo), lambda: theirs.predict(str(large_photo), verbose=False))
+        found = pair(
+            lambda: ours.classify(large_photo),
+            lambda: theirs.predict(str(large_photo), verbose=False),
+        )
     if found:
         record("12-megapixel JPEG, mobilenet int8 .onnx / Ultralytics", found.ratio())
 
 
-def test_an_array_is_not_copied_more_than_once(pair: Paired, record: Paired, classifier: Classifier) -> None:
+def test_an_array_is_not_copied_more_than_once(
+    pair: Paired, record: Paired, classifier: Classifier
+) -> None:
     frame = np.asarray(Image.open(CHELSEA))  # as a camera hands it over
     run, size = open_bare_engine()
 
     def bare() -> np.ndarray:
-        return run(np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))[np.newaxis])
+        return run(
+            np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))[np.newaxis]
+        )
 
     assert classifier.classify(frame).label == classifier.card.labels[bare().argmax()]
     found = pair(lambda: classifier.classify(frame), bare)

@@ -3,7 +3,15 @@
 from typing import TYPE_CHECKING
 
 from edgecat.classifier import Classification, Classifier, Score, classify
-from edgecat.errors import CloudError, DataError, EdgecatError, EngineError, ExportError, ModelError, PhotoError
+from edgecat.errors import (
+    CloudError,
+    DataError,
+    EdgecatError,
+    EngineError,
+    ExportError,
+    ModelError,
+    PhotoError,
+)
 from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe, read_pixels
 
@@ -31,7 +39,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name == "Description":  # of models that edgecat did not make: the others need not wait for it
+    if (
+        name == "Description"
+    ):  # of models that edgecat did not make: the others need not wait for it
         from edgecat.description import Description
 
         return Description

@@ -76,14 +76,24 @@ class Classifier:
         self.name = self.path.name
         kind = model_format(self.path)
         if kind == "keras":
-            raise ModelError(f"{self.path}: a Keras checkpoint; make a model file of it with: edgecat export {self.path} --int8")
+            raise ModelError(
+                f"{self.path}: a Keras checkpoint; make a model file of it with: edgecat export {self.path} --int8"
+            )
         card = find_card(self.path)
         if card is not None and description is not None:
-            raise ModelError(f"{self.path}: has a model card, which says all that is needed; leave the options away, or change it with 'edgecat label'")
+            raise ModelError(
+                f"{self.path}: has a model card, which says all that is needed; leave the options away, or change it with 'edgecat label'"
+            )
         self.threshold = threshold
         self._engine_name = engines.choose_engine(kind, engine, device)
         self.device = device
-        self._asked: dict[str, Any] = {"engine": engine, "device": device, "threads": threads, "threshold": threshold, "description": description}
+        self._asked: dict[str, Any] = {
+            "engine": engine,
+            "device": device,
+            "threads": threads,
+            "threshold": threshold,
+            "description": description,
+        }
         self._threads = threads
         first = self._open(threads or engines.default_threads())
         self.engine = first.name
@@ -96,8 +106,13 @@ class Classifier:
         recipe = card.input
         expected = ((1, recipe.height, recipe.width, 3), (1, len(card.labels)))
         if not _fits(first, *expected):
-            raise ModelError(f"{self.path}: {first.input.shape} -> {first.output.shape}, but its card says {expected[0]} -> {expected[1]}; export it anew")
-        self._input_table, self._output_table = engines.input_table(recipe, first.input), engines.output_table(first.output)
+            raise ModelError(
+                f"{self.path}: {first.input.shape} -> {first.output.shape}, but its card says {expected[0]} -> {expected[1]}; export it anew"
+            )
+        self._input_table, self._output_table = (
+            engines.input_table(recipe, first.input),
+            engines.output_table(first.output),
+        )
         self._input, self._output = first.input, first.output
         self._keep([first])
         self._many_threaded = None if threads else first
@@ -114,7 +129,11 @@ class Classifier:
             self._give_back(engine)
 
     def classify_many(
-        self, photos: Iterable[Photo], *, workers: int | None = None, on_error: Callable[[Photo, PhotoError], None] | None = None
+        self,
+        photos: Iterable[Photo],
+        *,
+        workers: int | None = None,
+        on_error: Callable[[Photo, PhotoError], None] | None = None,
     ) -> Iterator[Classification]:
         """Classifications in the order of `photos`, which `workers` threads decode and classify ahead: one for each core, or fewer if told so.
 
@@ -125,10 +144,16 @@ class Classifier:
         if workers > 1:
             from edgecat.in_order import in_order
 
-            with closing(in_order(self.classify, photos, workers)) as outcomes:  # whatever ends this ends the threads too
-                yield from _answers(((outcome.item, outcome.result) for outcome in outcomes), on_error)
+            with closing(
+                in_order(self.classify, photos, workers)
+            ) as outcomes:  # whatever ends this ends the threads too
+                yield from _answers(
+                    ((outcome.item, outcome.result) for outcome in outcomes), on_error
+                )
         else:
-            yield from _answers(((photo, partial(self.classify, photo)) for photo in photos), on_error)
+            yield from _answers(
+                ((photo, partial(self.classify, photo)) for photo in photos), on_error
+            )
 
     async def classify_async(self, photo: Photo) -> Classification:
         """As `classify`, in a thread, so that an event loop goes on meanwhile."""
@@ -160,7 +185,9 @@ class Classifier:
         The group is the one whose labels' scores add up to most: 0.3 tabby and 0.3 tiger cat are a cat, whatever a sofa's 0.4.
         """
         labels, groups = self.card.labels, self.card.groups
-        ranked = tuple(sorted(map(Score, labels, scores.tolist()), key=_BY_SCORE, reverse=True))  # of equals the first stays first
+        ranked = tuple(
+            sorted(map(Score, labels, scores.tolist()), key=_BY_SCORE, reverse=True)
+        )  # of equals the first stays first
         best = ranked[0]
         label = group = best.label if best.score >= self.threshold else UNSURE
         if groups:
@@ -180,7 +207,14 @@ class Classifier:
             outputs = engine.run(tensors)
         finally:
             self._give_back(engine)
-        return np.stack([_probabilities(engines.dequantise(each, self._output_table, self._output), self.card) for each in outputs])
+        return np.stack(
+            [
+                _probabilities(
+                    engines.dequantise(each, self._output_table, self._output), self.card
+                )
+                for each in outputs
+            ]
+        )
 
     @property
     def runs_on(self) -> str:
@@ -203,7 +237,12 @@ class Classifier:
     def __enter__(self) -> Classifier:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _open(self, threads: int) -> Engine:
@@ -214,9 +253,15 @@ class Classifier:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)  # of what follows
         self._idle = idle
-        self._opened = len(idle)  # idle or at work: one for each core at most, as more would only take memory
-        self._waiting: list[float] = []  # since when each thread waits for an engine, the longest first
-        self._reserved = False  # whether the next idle engine is for the thread that has waited longest
+        self._opened = len(
+            idle
+        )  # idle or at work: one for each core at most, as more would only take memory
+        self._waiting: list[
+            float
+        ] = []  # since when each thread waits for an engine, the longest first
+        self._reserved = (
+            False  # whether the next idle engine is for the thread that has waited longest
+        )
 
     def _notice_fork(self) -> None:
         if os.getpid() != self._process:  # the engines' own threads stayed behind
@@ -224,7 +269,10 @@ class Classifier:
             self._keep([])
 
     def _scores(self, engine: Engine, tensor: Tensor) -> npt.NDArray[np.float32]:
-        return _probabilities(engines.dequantise(engine.run(tensor[np.newaxis])[0], self._output_table, self._output), self.card)
+        return _probabilities(
+            engines.dequantise(engine.run(tensor[np.newaxis])[0], self._output_table, self._output),
+            self.card,
+        )
 
     def _borrow(self) -> Engine:
         """An engine that no other thread uses until it is given back. Raises EngineError."""
@@ -288,7 +336,10 @@ class Classifier:
         return partial(Classifier, self.path, **self._asked), ()
 
 
-def _answers(results: Iterable[tuple[Photo, Callable[[], Classification]]], on_error: Callable[[Photo, PhotoError], None] | None) -> Iterator[Classification]:
+def _answers(
+    results: Iterable[tuple[Photo, Callable[[], Classification]]],
+    on_error: Callable[[Photo, PhotoError], None] | None,
+) -> Iterator[Classification]:
     """What each photo's result is; PhotoError is raised, or handed to `on_error` with its photo."""
     for photo, result in results:
         try:
@@ -328,7 +379,9 @@ def _probabilities(outputs: npt.NDArray[np.float32], card: ModelCard) -> npt.NDA
 
 
 _BY_SCORE = operator.attrgetter("score")
-_left_behind: list[Engine] = []  # in forked processes: closing them would wait for threads that are not there
+_left_behind: list[
+    Engine
+] = []  # in forked processes: closing them would wait for threads that are not there
 _default: list[Classifier] = []
 _opening = threading.Lock()
 

@@ -30,7 +30,9 @@ def light(photo: EncodedPhoto) -> bytes:
         return photo.content
     image = decode(photo, at_least=(SIDE, SIDE))
     scale = min(1.0, SIDE / min(image.size), 10 * SIDE / max(image.size))
-    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), reducing_gap=3.0)
+    image = image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), reducing_gap=3.0
+    )
     file = io.BytesIO()
     image.save(file, "JPEG", quality=90)
     return file.getvalue()
@@ -61,13 +63,18 @@ class Network:
         up = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG])bit(?:/s)?", found.pop("up", ""))
         if not rtt or not up or found or float(up[1]) == 0:
             raise ValueError(f"'{given}', expected such as rtt=60ms,up=10Mbit")
-        return Network(float(rtt[1]) * {"ms": 1, "s": 1000}[rtt[2]], float(up[1]) * {"k": 1e-3, "M": 1, "G": 1e3}[up[2]])
+        return Network(
+            float(rtt[1]) * {"ms": 1, "s": 1000}[rtt[2]],
+            float(up[1]) * {"k": 1e-3, "M": 1, "G": 1e3}[up[2]],
+        )
 
     def upload_ms(self, sent: float) -> float:
         """Of so many bytes."""
         return sent * 8 / 1000 / self.up_mbit
 
-    def computed(self, photos: Sequence[EncodedPhoto], here_ms: float | None, here_per_s: float | None) -> dict[str, Any]:
+    def computed(
+        self, photos: Sequence[EncodedPhoto], here_ms: float | None, here_per_s: float | None
+    ) -> dict[str, Any]:
         """The least that the service can take for one of these photos, on average, beside what this machine takes; nothing of it was measured.
 
         On an open connection, with an answer that takes no time: one round trip, and the upload. A million photos keep the uplink full, or meet the quota.
@@ -76,15 +83,29 @@ class Network:
         upload, least = self.upload_ms(sent), self.rtt_ms + self.upload_ms(sent)
         hours = max(upload * MILLION / 3.6e6, MILLION / PHOTOS_PER_MINUTE / 60)
         found: dict[str, Any] = {
-            **{"computed": True, "rtt_ms": self.rtt_ms, "up_mbit_per_s": self.up_mbit, "upload_bytes": round(sent), "least_ms": round(least, 2)},
-            "million_photos": {"cloud_usd": round(dollars_of_a_million(), 2), "cloud_hours": round(hours, 1)},
+            **{
+                "computed": True,
+                "rtt_ms": self.rtt_ms,
+                "up_mbit_per_s": self.up_mbit,
+                "upload_bytes": round(sent),
+                "least_ms": round(least, 2),
+            },
+            "million_photos": {
+                "cloud_usd": round(dollars_of_a_million(), 2),
+                "cloud_hours": round(hours, 1),
+            },
         }
         if here_per_s:
-            found["million_photos"] |= {"here_usd": 0.0, "here_hours": round(MILLION / here_per_s / 3600, 1)}
+            found["million_photos"] |= {
+                "here_usd": 0.0,
+                "here_hours": round(MILLION / here_per_s / 3600, 1),
+            }
         if here_ms:
             found |= {
                 **{"here_ms": round(here_ms, 3), "here_is_faster": here_ms < least},
                 "here_wins_from_rtt_ms": round(here_ms, 2),  # however fast the uplink
-                "here_wins_below_mbit_per_s": round(sent * 8 / 1000 / here_ms, 1),  # however short the round trip
+                "here_wins_below_mbit_per_s": round(
+                    sent * 8 / 1000 / here_ms, 1
+                ),  # however short the round trip
             }
         return found

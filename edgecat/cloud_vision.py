@@ -35,7 +35,15 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from edgecat.cache import cache_folder
 from edgecat.classifier import UNSURE, Classification, Score
-from edgecat.cloud_request import DOLLARS_PER_UNIT, FREE_UNITS, MAX_BASE64, MAX_PHOTOS, SIDE, base64_bytes, light
+from edgecat.cloud_request import (
+    DOLLARS_PER_UNIT,
+    FREE_UNITS,
+    MAX_BASE64,
+    MAX_PHOTOS,
+    SIDE,
+    base64_bytes,
+    light,
+)
 from edgecat.errors import CloudError, PhotoError
 from edgecat.model_file import ModelCard
 from edgecat.photo import InputRecipe, Photo, read_encoded
@@ -63,9 +71,16 @@ MEANINGS = {
     for name in names.split("|")
 }
 
-Labels: TypeAlias = "list[dict[str, Any]]"  # the service's labelAnnotations: mid, description, score, topicality
+Labels: TypeAlias = (
+    "list[dict[str, Any]]"  # the service's labelAnnotations: mid, description, score, topicality
+)
 
-_TRANSIENT_CODES = (4, 8, 13, 14)  # google.rpc: deadline exceeded, resource exhausted, internal, unavailable
+_TRANSIENT_CODES = (
+    4,
+    8,
+    13,
+    14,
+)  # google.rpc: deadline exceeded, resource exhausted, internal, unavailable
 _AGAIN = "what was answered is kept, run the same command again to go on"
 
 
@@ -112,7 +127,9 @@ class CloudVision:
     """
 
     name = NAME
-    card = ModelCard("cloud-vision", "Google Cloud Vision", LABELS, InputRecipe(SIDE, SIDE), precision="")
+    card = ModelCard(
+        "cloud-vision", "Google Cloud Vision", LABELS, InputRecipe(SIDE, SIDE), precision=""
+    )
 
     def __init__(
         self,
@@ -124,13 +141,18 @@ class CloudVision:
         patience: Patience | None = None,
     ) -> None:
         self.threshold = threshold
-        self.endpoint = _checked_endpoint(endpoint or os.environ.get("EDGECAT_CLOUD_VISION_ENDPOINT") or ENDPOINT)
-        self.engine = f"Cloud Vision API v1 (google-cloud-vision {version('google-cloud-vision')})" + (
-            f" at {self.endpoint}" if self.endpoint != ENDPOINT else ""
+        self.endpoint = _checked_endpoint(
+            endpoint or os.environ.get("EDGECAT_CLOUD_VISION_ENDPOINT") or ENDPOINT
+        )
+        self.engine = (
+            f"Cloud Vision API v1 (google-cloud-vision {version('google-cloud-vision')})"
+            + (f" at {self.endpoint}" if self.endpoint != ENDPOINT else "")
         )
         self._key = os.environ.get("GOOGLE_API_KEY", "").strip()
         if not re.fullmatch("[!-~]*", self._key):
-            raise CloudError("GOOGLE_API_KEY holds more than the letters, digits and signs of an API key; set it to the key alone")
+            raise CloudError(
+                "GOOGLE_API_KEY holds more than the letters, digits and signs of an API key; set it to the key alone"
+            )
         self._client = self._connect()
         self._pause_per_photo = 60 / photos_per_minute
         self._workers = workers
@@ -140,7 +162,12 @@ class CloudVision:
         self._reached = False  # whether the service has said anything yet
         host = re.sub("[^a-z0-9.-]", "_", self.endpoint.partition("://")[2])
         try:
-            self._cache = cache_folder() / "cloud-vision" / host / f"LABEL_DETECTION-{MODEL.replace('/', '-')}-{MAX_RESULTS}"
+            self._cache = (
+                cache_folder()
+                / "cloud-vision"
+                / host
+                / f"LABEL_DETECTION-{MODEL.replace('/', '-')}-{MAX_RESULTS}"
+            )
             self._cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _not_kept(error.filename, error) from None
@@ -149,7 +176,12 @@ class CloudVision:
         """As Classifier.classify. Raises PhotoError, CloudError."""
         return next(self.classify_many([photo]))
 
-    def classify_many(self, photos: Iterable[Photo], *, on_error: Callable[[Photo, PhotoError], None] | None = None) -> Iterator[Classification]:
+    def classify_many(
+        self,
+        photos: Iterable[Photo],
+        *,
+        on_error: Callable[[Photo, PhotoError], None] | None = None,
+    ) -> Iterator[Classification]:
         """Classifications in the order of `photos`, asked for sixteen a request, several requests at once.
 
         A photo that cannot be read, or that the service refuses, raises PhotoError, or is handed to `on_error` and left out. Where the service
@@ -182,8 +214,16 @@ class CloudVision:
         answers: dict[str, Labels | str] = {}
         began = time.perf_counter()
         try:
-            self._request({str(number): content for number, content in enumerate(contents)}, answers, keep=False)
-        except (google_errors.GoogleAPICallError, GoogleAuthError, requests.RequestException) as error:
+            self._request(
+                {str(number): content for number, content in enumerate(contents)},
+                answers,
+                keep=False,
+            )
+        except (
+            google_errors.GoogleAPICallError,
+            GoogleAuthError,
+            requests.RequestException,
+        ) as error:
             raise self._explained(error) from None
         taken = 1000 * (time.perf_counter() - began)
         refused = next((said for said in answers.values() if isinstance(said, str)), None)
@@ -195,12 +235,17 @@ class CloudVision:
         """The service's labels -> the best of those that mean cat, dog or neither; where none does, neither, with the best label's score."""
         best = dict.fromkeys(LABELS, 0.0)
         for found in labels:
-            meaning = MEANINGS.get(found["mid"]) or MEANINGS.get(found["description"].casefold().replace("-", " "))
+            meaning = MEANINGS.get(found["mid"]) or MEANINGS.get(
+                found["description"].casefold().replace("-", " ")
+            )
             if meaning:
                 best[meaning] = max(best[meaning], found["score"])
         if not any(best.values()):
             best["neither"] = max((found["score"] for found in labels), default=0.0)
-        ranked = tuple(Score(*each) for each in sorted(best.items(), key=lambda each: (-each[1], each[0] != "neither")))
+        ranked = tuple(
+            Score(*each)
+            for each in sorted(best.items(), key=lambda each: (-each[1], each[0] != "neither"))
+        )
         label, score = ranked[0]
         answer = label if score >= self.threshold else UNSURE
         return Classification(answer, score, answer, ranked, self.engine)
@@ -212,30 +257,62 @@ class CloudVision:
     def __enter__(self) -> CloudVision:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _connect(self) -> Any:
         local = self.endpoint.startswith("http:")
         if local and select_proxy(self.endpoint, get_environ_proxies(self.endpoint)):
-            raise CloudError(f"HTTP_PROXY would carry photos and keys for {self.endpoint} unencrypted; set NO_PROXY=127.0.0.1,localhost,::1")
-        credentials = KeyCredentials(self._key) if self._key else AnonymousCredentials() if local else None
+            raise CloudError(
+                f"HTTP_PROXY would carry photos and keys for {self.endpoint} unencrypted; set NO_PROXY=127.0.0.1,localhost,::1"
+            )
+        credentials = (
+            KeyCredentials(self._key) if self._key else AnonymousCredentials() if local else None
+        )
         try:
-            return vision.ImageAnnotatorClient(transport="rest", credentials=credentials, client_options={"api_endpoint": self.endpoint})
+            return vision.ImageAnnotatorClient(
+                transport="rest",
+                credentials=credentials,
+                client_options={"api_endpoint": self.endpoint},
+            )
         except DefaultCredentialsError as error:
             reason = "" if "were not found" in str(error) else f" ({self._shown(error)})"
-            raise CloudError(f"{NAME} needs credentials{reason}; set GOOGLE_API_KEY, or run: gcloud auth application-default login") from None
+            raise CloudError(
+                f"{NAME} needs credentials{reason}; set GOOGLE_API_KEY, or run: gcloud auth application-default login"
+            ) from None
         except (GoogleAuthError, ValueError) as error:
-            raise CloudError(f"{NAME}: the credentials cannot be used ({self._shown(error)})") from None
+            raise CloudError(
+                f"{NAME}: the credentials cannot be used ({self._shown(error)})"
+            ) from None
 
     def _classify_window(
-        self, window: Sequence[Photo], pool: ThreadPoolExecutor, stop: threading.Event, on_error: Callable[[Photo, PhotoError], None] | None
+        self,
+        window: Sequence[Photo],
+        pool: ThreadPoolExecutor,
+        stop: threading.Event,
+        on_error: Callable[[Photo, PhotoError], None] | None,
     ) -> Iterator[Classification]:
         questions = list(pool.map(self._prepare, window))
-        contents = {asked.digest: asked.content for asked in questions if isinstance(asked, _Question) and asked.labels is None}
+        contents = {
+            asked.digest: asked.content
+            for asked in questions
+            if isinstance(asked, _Question) and asked.labels is None
+        }
         answers: dict[str, Labels | str] = {}  # labels, or why the photo is refused
         in_flight = [pool.submit(self._ask, batch, answers, stop) for batch in _batches(contents)]
-        failure = next((error for done in wait(in_flight, return_when=FIRST_EXCEPTION).done if (error := done.exception())), None)
+        failure = next(
+            (
+                error
+                for done in wait(in_flight, return_when=FIRST_EXCEPTION).done
+                if (error := done.exception())
+            ),
+            None,
+        )
         if failure is not None:
             stop.set()
         wait(in_flight)  # the others finish, as they are paid for
@@ -247,7 +324,11 @@ class CloudVision:
                     continue
                 if answer is None and failure is not None:
                     raise failure
-            error = asked if isinstance(asked, PhotoError) else PhotoError(f"{asked.name}: refused by {NAME} ({answer})")
+            error = (
+                asked
+                if isinstance(asked, PhotoError)
+                else PhotoError(f"{asked.name}: refused by {NAME} ({answer})")
+            )
             if on_error is None:
                 raise error
             on_error(photo, error)
@@ -261,29 +342,56 @@ class CloudVision:
         except PhotoError as error:
             return error
 
-    def _ask(self, batch: Mapping[str, bytes], answers: dict[str, Labels | str], stop: threading.Event) -> None:
+    def _ask(
+        self, batch: Mapping[str, bytes], answers: dict[str, Labels | str], stop: threading.Event
+    ) -> None:
         """Fill `answers` with those about the photos of `batch`, by their digests; not all where another request failed meanwhile. Raises CloudError."""
         deadline = time.monotonic() + self._patience.total
-        for pause in exponential_sleep_generator(self._patience.first_pause, self._patience.longest_pause):
-            unanswered = {digest: content for digest, content in batch.items() if digest not in answers}
+        for pause in exponential_sleep_generator(
+            self._patience.first_pause, self._patience.longest_pause
+        ):
+            unanswered = {
+                digest: content for digest, content in batch.items() if digest not in answers
+            }
             self._wait_for_quota(len(unanswered), stop)
             if stop.is_set():
                 return
             try:
                 return self._request(unanswered, answers)
-            except (google_errors.GoogleAPICallError, GoogleAuthError, requests.RequestException) as error:
+            except (
+                google_errors.GoogleAPICallError,
+                GoogleAuthError,
+                requests.RequestException,
+            ) as error:
                 longer = max(pause, _pause_asked_for(error))
-                if stop.is_set() or not self._worth_another_try(error) or time.monotonic() + longer > deadline:
+                if (
+                    stop.is_set()
+                    or not self._worth_another_try(error)
+                    or time.monotonic() + longer > deadline
+                ):
                     raise self._explained(error) from None
             stop.wait(longer)
 
-    def _request(self, batch: Mapping[str, bytes], answers: dict[str, Labels | str], keep: bool = True) -> None:
+    def _request(
+        self, batch: Mapping[str, bytes], answers: dict[str, Labels | str], keep: bool = True
+    ) -> None:
         """Fill `answers`, and the cache. Raises CloudError, and what Google's client raises, also where some photos met an error that passes."""
-        feature = vision.Feature(type_=vision.Feature.Type.LABEL_DETECTION, max_results=MAX_RESULTS, model=MODEL)
-        asked = [vision.AnnotateImageRequest(image=vision.Image(content=content), features=[feature]) for content in batch.values()]
+        feature = vision.Feature(
+            type_=vision.Feature.Type.LABEL_DETECTION, max_results=MAX_RESULTS, model=MODEL
+        )
+        asked = [
+            vision.AnnotateImageRequest(image=vision.Image(content=content), features=[feature])
+            for content in batch.values()
+        ]
         try:
-            responses = self._client.batch_annotate_images(requests=asked, retry=None, timeout=self._patience.request).responses
-        except (ParseError, UnicodeDecodeError, AttributeError) as error:  # which the client raises on JSON that is none, or not as Google writes it
+            responses = self._client.batch_annotate_images(
+                requests=asked, retry=None, timeout=self._patience.request
+            ).responses
+        except (
+            ParseError,
+            UnicodeDecodeError,
+            AttributeError,
+        ) as error:  # which the client raises on JSON that is none, or not as Google writes it
             raise self._not_google(error) from None
         self._reached = True
         if len(responses) != len(batch):
@@ -291,7 +399,9 @@ class CloudVision:
         passing = None
         for digest, response in zip(batch, responses, strict=True):
             if response.error.code in _TRANSIENT_CODES:
-                passing = google_errors.from_grpc_status(response.error.code, response.error.message)
+                passing = google_errors.from_grpc_status(
+                    response.error.code, response.error.message
+                )
             elif response.error.code:
                 answers[digest] = self._shown(response.error.message)
             else:
@@ -320,20 +430,28 @@ class CloudVision:
         if isinstance(error, google_errors.TooManyRequests):
             return CloudError(f"{NAME}: the quota is used up ({said}); {_AGAIN} later")
         if isinstance(error, google_errors.BadRequest) and error.reason == "API_KEY_INVALID":
-            return CloudError(f"{NAME} refuses the API key ({said}); set GOOGLE_API_KEY to a valid one")
+            return CloudError(
+                f"{NAME} refuses the API key ({said}); set GOOGLE_API_KEY to a valid one"
+            )
         refused = (google_errors.Forbidden, google_errors.Unauthorized, GoogleAuthError)
         if isinstance(error, refused) and not isinstance(error, TransportError):
-            return CloudError(f"{NAME} refuses these credentials ({said}); enable the Cloud Vision API and billing for their project, or use others")
+            return CloudError(
+                f"{NAME} refuses these credentials ({said}); enable the Cloud Vision API and billing for their project, or use others"
+            )
         if isinstance(error, google_errors.NotFound):
             return self._not_google(said)
         if isinstance(error, google_errors.ClientError):
             return CloudError(f"{NAME} refuses the request ({said})")
         if isinstance(error, google_errors.ServerError):
             return CloudError(f"{NAME} is not available ({said}); {_AGAIN} later")
-        return CloudError(f"{NAME} cannot be reached at {self.endpoint} ({said}); check the network; {_AGAIN}")
+        return CloudError(
+            f"{NAME} cannot be reached at {self.endpoint} ({said}); check the network; {_AGAIN}"
+        )
 
     def _not_google(self, said: object) -> CloudError:
-        return CloudError(f"{self.endpoint} does not answer as {NAME} does ({self._shown(said)}); check EDGECAT_CLOUD_VISION_ENDPOINT and the network's proxy")
+        return CloudError(
+            f"{self.endpoint} does not answer as {NAME} does ({self._shown(said)}); check EDGECAT_CLOUD_VISION_ENDPOINT and the network's proxy"
+        )
 
     def _shown(self, said: object) -> str:
         text = str(said).replace(self._key, "[the API key]") if self._key else str(said)
@@ -341,8 +459,15 @@ class CloudVision:
 
     def _known(self, digest: str) -> Labels | None:
         try:
-            labels: Labels = json.loads((self._cache / f"{digest}.json").read_bytes())["labelAnnotations"]
-        except (OSError, ValueError, KeyError, TypeError):  # none, or one that cannot be read, which is asked for anew
+            labels: Labels = json.loads((self._cache / f"{digest}.json").read_bytes())[
+                "labelAnnotations"
+            ]
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+        ):  # none, or one that cannot be read, which is asked for anew
             return None
         return labels
 
@@ -350,7 +475,9 @@ class CloudVision:
         path = self._cache / f"{digest}.json"
         part = path.with_name(f".{digest}.{os.getpid()}.part")
         try:
-            part.write_text(json.dumps({"labelAnnotations": labels}, ensure_ascii=False), encoding="utf-8")
+            part.write_text(
+                json.dumps({"labelAnnotations": labels}, ensure_ascii=False), encoding="utf-8"
+            )
             os.replace(part, path)
         except OSError as error:
             part.unlink(missing_ok=True)
@@ -365,10 +492,19 @@ def _checked_endpoint(given: str) -> str:
         host, _ = parts.hostname or "", parts.port  # port raises ValueError where it is none
     except ValueError:
         parts, host = urlsplit(""), ""
-    if parts.scheme not in ("http", "https") or not host or parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+    if (
+        parts.scheme not in ("http", "https")
+        or not host
+        or parts.path not in ("", "/")
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
         raise CloudError("EDGECAT_CLOUD_VISION_ENDPOINT is not an address; expected https://HOST")
     if parts.scheme == "http" and not _is_loopback(host):
-        raise CloudError(f"EDGECAT_CLOUD_VISION_ENDPOINT: photos and keys go to {host} over https only; expected https://{parts.netloc}")
+        raise CloudError(
+            f"EDGECAT_CLOUD_VISION_ENDPOINT: photos and keys go to {host} over https only; expected https://{parts.netloc}"
+        )
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
@@ -380,7 +516,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def _not_kept(folder: Path | str, error: OSError) -> CloudError:
-    return CloudError(f"{folder}: answers that are paid for cannot be kept here ({error.strerror}); set XDG_CACHE_HOME to a folder that can be written")
+    return CloudError(
+        f"{folder}: answers that are paid for cannot be kept here ({error.strerror}); set XDG_CACHE_HOME to a folder that can be written"
+    )
 
 
 def _batches(contents: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
@@ -399,7 +537,12 @@ def _batches(contents: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
 
 
 def _as_record(label: Any) -> dict[str, Any]:
-    return {"mid": label.mid, "description": label.description, "score": round(label.score, 6), "topicality": round(label.topicality, 6)}
+    return {
+        "mid": label.mid,
+        "description": label.description,
+        "score": round(label.score, 6),
+        "topicality": round(label.topicality, 6),
+    }
 
 
 def _pause_asked_for(error: Exception) -> float:
@@ -408,14 +551,25 @@ def _pause_asked_for(error: Exception) -> float:
         return 0.0
     header = error.response.headers.get("Retry-After", "") if error.response is not None else ""
     delays = [str(detail.get("retryDelay")) for detail in error.details if isinstance(detail, dict)]
-    return max([float(found[1]) for text in (header, *delays) if (found := re.fullmatch(r"(\d+(?:\.\d*)?)s?", text))], default=0.0)
+    return max(
+        [
+            float(found[1])
+            for text in (header, *delays)
+            if (found := re.fullmatch(r"(\d+(?:\.\d*)?)s?", text))
+        ],
+        default=0.0,
+    )
 
 
 def _not_connected(error: Exception) -> bool:
     """Whether no connection came about: no such host, nobody listens, no valid certificate."""
     if isinstance(error, TransportError):  # to where access tokens come from
         return True
-    return isinstance(error, requests.ConnectionError) and bool(error.args) and isinstance(error.args[0], urllib3.exceptions.MaxRetryError)
+    return (
+        isinstance(error, requests.ConnectionError)
+        and bool(error.args)
+        and isinstance(error.args[0], urllib3.exceptions.MaxRetryError)
+    )
 
 
 def _without_address(error: Exception) -> object:

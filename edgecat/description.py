@@ -19,18 +19,28 @@ from typing import Any, Literal
 from edgecat.errors import ModelError
 from edgecat.model_file import associated_files, onnx_metadata
 
-_NUMBERED = r"\s*(\d+)(?:\s*:\s*|\s+)(\S.*)"  # "0 cat", "0: cat", as Coral and Teachable Machine write them
+_NUMBERED = (
+    r"\s*(\d+)(?:\s*:\s*|\s+)(\S.*)"  # "0 cat", "0: cat", as Coral and Teachable Machine write them
+)
 
 
 @dataclass(frozen=True)
 class Description:
     """How to use a model that edgecat did not make; what is None comes from the file, or is asked for where the file does not say."""
 
-    labels: str | os.PathLike[str] | Sequence[str] | None = None  # a label file, "cat,dog,neither", or the labels, in the order of the outputs
-    mean: float | Sequence[float] | None = None  # the model reads (pixel - mean) / std, pixel in 0..255; one for all of RGB, or three
+    labels: str | os.PathLike[str] | Sequence[str] | None = (
+        None  # a label file, "cat,dog,neither", or the labels, in the order of the outputs
+    )
+    mean: float | Sequence[float] | None = (
+        None  # the model reads (pixel - mean) / std, pixel in 0..255; one for all of RGB, or three
+    )
     std: float | Sequence[float] | None = None
-    resize: str | None = None  # "squash", "crop" or, with the share of the shorter side that is kept (timm's crop_pct), "crop:0.875"
-    size: int | Sequence[int] | None = None  # of the photo in pixels, or (height, width), where the model takes any
+    resize: str | None = (
+        None  # "squash", "crop" or, with the share of the shorter side that is kept (timm's crop_pct), "crop:0.875"
+    )
+    size: int | Sequence[int] | None = (
+        None  # of the photo in pixels, or (height, width), where the model takes any
+    )
     logits: bool | None = None  # whether a softmax is needed to make probabilities of the outputs
     licence: str | None = None
 
@@ -39,11 +49,15 @@ def parse_resize(given: str) -> tuple[Literal["squash", "crop"], float]:
     """The rule, and the share that a crop keeps. Raises ValueError."""
     match = re.fullmatch(r"(squash)|crop(?::(0?\.\d+|1(?:\.0*)?))?", given)
     if not match:
-        raise ValueError(f"resize '{given}', expected squash, crop or, with the share of the shorter side that it keeps, such as crop:0.875")
+        raise ValueError(
+            f"resize '{given}', expected squash, crop or, with the share of the shorter side that it keeps, such as crop:0.875"
+        )
     return ("squash", 1.0) if match[1] else ("crop", float(match[2] or 1))
 
 
-def read_labels(given: str | os.PathLike[str] | Sequence[str], source: str = "labels") -> tuple[str, ...]:
+def read_labels(
+    given: str | os.PathLike[str] | Sequence[str], source: str = "labels"
+) -> tuple[str, ...]:
     """The labels of a label file, of "cat,dog,neither", or as they are. Raises ModelError."""
     if not isinstance(given, (str, os.PathLike)):
         return _told_apart(tuple(given), source)
@@ -53,7 +67,11 @@ def read_labels(given: str | os.PathLike[str] | Sequence[str], source: str = "la
     try:
         return parse_labels(path.read_bytes(), str(path))
     except OSError as error:
-        why = "no such label file; expected a file, or labels with commas between" if isinstance(error, FileNotFoundError) else error.strerror
+        why = (
+            "no such label file; expected a file, or labels with commas between"
+            if isinstance(error, FileNotFoundError)
+            else error.strerror
+        )
         raise ModelError(f"{path}: {why}") from None
 
 
@@ -63,13 +81,17 @@ def parse_labels(content: bytes, source: str) -> tuple[str, ...]:
         text = content.decode("utf-8-sig").strip()
         record = json.loads(text) if text.startswith(("{", "[")) else None
     except (UnicodeDecodeError, ValueError, RecursionError):
-        raise ModelError(f"{source}: not a label file; expected UTF-8 text with one label a line, or JSON") from None
+        raise ModelError(
+            f"{source}: not a label file; expected UTF-8 text with one label a line, or JSON"
+        ) from None
     if record is not None:
         return _told_apart(_labels_of_json(record, source), source)
     lines = [line.strip() for line in text.splitlines()]
     numbered = [re.fullmatch(_NUMBERED, line) for line in lines]
     pairs = [(int(match[1]), match[2]) for match in numbered if match]
-    if len(pairs) == len(lines) and any(number == 0 for number, _ in pairs):  # without a 0 they may be names: 1 euro, 2 euro
+    if len(pairs) == len(lines) and any(
+        number == 0 for number, _ in pairs
+    ):  # without a 0 they may be names: 1 euro, 2 euro
         return _told_apart(_in_order(pairs, source), source)
     return _told_apart(tuple(lines), source)
 
@@ -77,8 +99,21 @@ def parse_labels(content: bytes, source: str) -> tuple[str, ...]:
 def label_file_name(model: bytes) -> str | None:
     """What the standard metadata of a .tflite call the file with the labels of its outputs, if they name one."""
     metadata = _tflite_metadata(model)
-    said = [tensor for subgraph in metadata.tables(_OUTPUTS_OF[0]) for tensor in subgraph.tables(_OUTPUTS_OF[1])] if metadata else []
-    files = [file for tensor in said[:1] for file in tensor.tables(6) if file.integer(2, "<b") == _TENSOR_AXIS_LABELS]
+    said = (
+        [
+            tensor
+            for subgraph in metadata.tables(_OUTPUTS_OF[0])
+            for tensor in subgraph.tables(_OUTPUTS_OF[1])
+        ]
+        if metadata
+        else []
+    )
+    files = [
+        file
+        for tensor in said[:1]
+        for file in tensor.tables(6)
+        if file.integer(2, "<b") == _TENSOR_AXIS_LABELS
+    ]
     files.sort(key=lambda file: file.text(3))  # locale; the labels of none come first
     return files[0].text(0) if files else None
 
@@ -88,7 +123,9 @@ def described_inside(model: bytes, kind: str, source: str) -> Description:
     try:
         return _of_tflite(model, source) if kind == "tflite" else _of_onnx(model, source)
     except (struct.error, IndexError, UnicodeDecodeError):
-        raise ModelError(f"{source}: damaged, its TFLite metadata point outside the file; copy or download it anew") from None
+        raise ModelError(
+            f"{source}: damaged, its TFLite metadata point outside the file; copy or download it anew"
+        ) from None
 
 
 def _of_tflite(model: bytes, source: str) -> Description:
@@ -97,8 +134,17 @@ def _of_tflite(model: bytes, source: str) -> Description:
         return Description()
     name = label_file_name(model)
     labels = associated_files(model).get(name) if name else None
-    read = [tensor for subgraph in metadata.tables(_INPUTS_OF[0]) for tensor in subgraph.tables(_INPUTS_OF[1])]
-    units = [unit.table(1) for tensor in read[:1] for unit in tensor.tables(4) if unit.integer(0, "<B") == _NORMALIZATION_OPTIONS]
+    read = [
+        tensor
+        for subgraph in metadata.tables(_INPUTS_OF[0])
+        for tensor in subgraph.tables(_INPUTS_OF[1])
+    ]
+    units = [
+        unit.table(1)
+        for tensor in read[:1]
+        for unit in tensor.tables(4)
+        if unit.integer(0, "<B") == _NORMALIZATION_OPTIONS
+    ]
     return Description(
         labels=None if labels is None else parse_labels(labels, f"{source}: {name}"),
         mean=units[0].floats(0) or None if units else None,
@@ -112,7 +158,11 @@ def _of_onnx(model: bytes, source: str) -> Description:
     task = keys.get("task", "classify")
     if task != "classify":
         raise ModelError(f"{source}: a model for the task '{task}', expected 'classify'")
-    values = {key: _python_value(keys[key], f"{source}: {key}") for key in ("names", "imgsz", "mean", "std") if key in keys}
+    values = {
+        key: _python_value(keys[key], f"{source}: {key}")
+        for key in ("names", "imgsz", "mean", "std")
+        if key in keys
+    }
     ultralytics = "names" in keys and "task" in keys and "mean" not in keys
     return Description(
         labels=_labels_of_json(values["names"], f"{source}: names") if "names" in values else None,
@@ -143,23 +193,35 @@ def _labels_of_json(record: Any, source: str) -> tuple[str, ...]:
             return tuple(map(str, record))
         if all(isinstance(value, int) for value in record.values()):
             return _in_order([(value, key) for key, value in record.items()], source)
-        return _in_order([(int(key), value[-1] if isinstance(value, list) else str(value)) for key, value in record.items()], source)
+        return _in_order(
+            [
+                (int(key), value[-1] if isinstance(value, list) else str(value))
+                for key, value in record.items()
+            ],
+            source,
+        )
     except (AttributeError, ValueError, TypeError, IndexError):
-        raise ModelError(f'{source}: expected a list of labels, {{"0": "cat", "1": "dog"}} or {{"id2label": …}}') from None
+        raise ModelError(
+            f'{source}: expected a list of labels, {{"0": "cat", "1": "dog"}} or {{"id2label": …}}'
+        ) from None
 
 
 def _in_order(pairs: Sequence[tuple[int, str]], source: str) -> tuple[str, ...]:
     labels = dict(pairs)
     absent = next((number for number in range(len(pairs)) if number not in labels), None)
     if absent is not None:
-        raise ModelError(f"{source}: no label {absent}; expected one for each output, from 0 to {len(pairs) - 1}")
+        raise ModelError(
+            f"{source}: no label {absent}; expected one for each output, from 0 to {len(pairs) - 1}"
+        )
     return tuple(labels[number] for number in range(len(labels)))
 
 
 def _told_apart(labels: tuple[str, ...], source: str) -> tuple[str, ...]:
     """Labels with a number behind those that came before: ImageNet has two kinds of `crane`."""
     if not all(labels) or len(labels) < 2:
-        raise ModelError(f"{source}: {'an empty label' if len(labels) > 1 else 'fewer than two labels'}; expected one label for each of the model's outputs")
+        raise ModelError(
+            f"{source}: {'an empty label' if len(labels) > 1 else 'fewer than two labels'}; expected one label for each of the model's outputs"
+        )
     times: Counter[str] = Counter()
     told = []
     for label in labels:
@@ -169,8 +231,14 @@ def _told_apart(labels: tuple[str, ...], source: str) -> tuple[str, ...]:
 
 
 # The little of the flatbuffer format that the metadata need, so that reading them loads no library.
-_METADATA_OF_MODEL, _BUFFERS_OF_MODEL = 6, 4  # slots of the tables in schema.fbs and metadata_schema.fbs
-_INPUTS_OF, _OUTPUTS_OF = (3, 2), (3, 3)  # ModelMetadata.subgraph_metadata, and its input and output tensors
+_METADATA_OF_MODEL, _BUFFERS_OF_MODEL = (
+    6,
+    4,
+)  # slots of the tables in schema.fbs and metadata_schema.fbs
+_INPUTS_OF, _OUTPUTS_OF = (
+    (3, 2),
+    (3, 3),
+)  # ModelMetadata.subgraph_metadata, and its input and output tensors
 _NORMALIZATION_OPTIONS = 1  # union ProcessUnitOptions
 _TENSOR_AXIS_LABELS = 2  # enum AssociatedFileType
 

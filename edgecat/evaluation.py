@@ -35,13 +35,23 @@ class System(Protocol):
     @property
     def engine(self) -> str: ...
 
-    def classify_many(self, photos: Iterable[Photo], *, on_error: Callable[[Photo, PhotoError], None] | None = None) -> Iterator[Classification]:
+    def classify_many(
+        self,
+        photos: Iterable[Photo],
+        *,
+        on_error: Callable[[Photo, PhotoError], None] | None = None,
+    ) -> Iterator[Classification]:
         """In the order of `photos`; one that cannot be read is handed to `on_error` in its turn and left out."""
         ...
 
     def __enter__(self) -> System: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
 
 
 class LabelledPhoto(NamedTuple):
@@ -63,7 +73,9 @@ class Tally:
 
     answers: Counter[str] = field(default_factory=Counter)
     scores: float = 0.0  # of the answers, summed
-    histogram: list[int] = field(default_factory=lambda: [0] * HISTOGRAM_BINS)  # of the answers' scores
+    histogram: list[int] = field(
+        default_factory=lambda: [0] * HISTOGRAM_BINS
+    )  # of the answers' scores
 
     def record(self, label: str) -> dict[str, Any]:
         """Return the JSON of this tally of the photos of `label`."""
@@ -86,17 +98,27 @@ class Evaluation:
     engine: str
     file_bytes: int | None  # of its model file; None of what has none
     knows_neither: bool  # whether `neither` is among its answers
-    groups: Mapping[str, str] = field(default_factory=dict)  # of its labels, where groups are compared; empty where labels are
+    groups: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of its labels, where groups are compared; empty where labels are
     compared: Sequence[str] = ()  # the groups that the photos show, if not all of them
     classes: dict[str, Tally] = field(default_factory=dict)
     origins: dict[str, dict[str, Tally]] = field(default_factory=dict)  # origin -> class
     mistakes: int = 0
-    failures: list[str] = field(default_factory=list)  # photos that could not be read, with the reason
+    failures: list[str] = field(
+        default_factory=list
+    )  # photos that could not be read, with the reason
     seconds: float = 0.0
     _neither: int = 0
-    _right_by: dict[str, Counter[str]] = field(default_factory=dict)  # way of judging groups -> right answers of each class
-    _bins: list[tuple[int, float]] = field(default_factory=lambda: [(0, 0.0)] * CALIBRATION_BINS)  # right answers, sum of scores
-    _worst: list[tuple[float, int, Mistake]] = field(default_factory=list)  # a heap, the least sure on top
+    _right_by: dict[str, Counter[str]] = field(
+        default_factory=dict
+    )  # way of judging groups -> right answers of each class
+    _bins: list[tuple[int, float]] = field(
+        default_factory=lambda: [(0, 0.0)] * CALIBRATION_BINS
+    )  # right answers, sum of scores
+    _worst: list[tuple[float, int, Mistake]] = field(
+        default_factory=list
+    )  # a heap, the least sure on top
 
     def add(self, photo: LabelledPhoto, answer: Classification) -> None:
         """Count the answer to one photo."""
@@ -119,18 +141,28 @@ class Evaluation:
         self._bins[place] = (right + (said == label), scores + score)
         if said != label:
             self.mistakes += 1
-            mistake = (score, -self.mistakes, Mistake(str(photo.path), label, said, round(score, 4)))  # of equal scores the earlier first
-            (heapq.heappush if len(self._worst) < WORST else heapq.heappushpop)(self._worst, mistake)
+            mistake = (
+                score,
+                -self.mistakes,
+                Mistake(str(photo.path), label, said, round(score, 4)),
+            )  # of equal scores the earlier first
+            (heapq.heappush if len(self._worst) < WORST else heapq.heappushpop)(
+                self._worst, mistake
+            )
 
     def labels(self) -> list[str]:
         return sorted(self.classes)
 
     def photos(self, label: str | None = None) -> int:
         """How many were answered, in all or of one label."""
-        return sum(tally.answers.total() for name, tally in self.classes.items() if label in (None, name))
+        return sum(
+            tally.answers.total() for name, tally in self.classes.items() if label in (None, name)
+        )
 
     def right(self, label: str | None = None) -> int:
-        return sum(tally.answers[name] for name, tally in self.classes.items() if label in (None, name))
+        return sum(
+            tally.answers[name] for name, tally in self.classes.items() if label in (None, name)
+        )
 
     def accuracy(self, label: str | None = None) -> float:
         """Share of right answers, 0..1, of all photos or of those of one label."""
@@ -146,11 +178,19 @@ class Evaluation:
 
     def rows(self) -> list[tuple[str, str, Tally]]:
         """Return (origin, label, tally) of each origin and each class in it."""
-        return [(origin, label, tallies[label]) for origin, tallies in self.origins.items() for label in sorted(tallies)]
+        return [
+            (origin, label, tallies[label])
+            for origin, tallies in self.origins.items()
+            for label in sorted(tallies)
+        ]
 
     def mean_over_folders(self) -> float:
         """Return the mean of the origins' balanced accuracies; every origin counts the same."""
-        balanced = [sum(tally.answers[label] / tally.answers.total() for label, tally in tallies.items()) / len(tallies) for tallies in self.origins.values()]
+        balanced = [
+            sum(tally.answers[label] / tally.answers.total() for label, tally in tallies.items())
+            / len(tallies)
+            for tallies in self.origins.values()
+        ]
         return sum(balanced) / len(balanced)
 
     def mean_confidence(self, label: str) -> float:
@@ -173,7 +213,10 @@ class Evaluation:
         """
         if not self.groups:
             return {}
-        others = {way: {label: right[label] / self.photos(label) for label in self.labels()} for way, right in self._right_by.items()}
+        others = {
+            way: {label: right[label] / self.photos(label) for label in self.labels()}
+            for way, right in self._right_by.items()
+        }
         return {"sums": {label: self.accuracy(label) for label in self.labels()}, **others}
 
     def worst(self) -> list[Mistake]:
@@ -183,9 +226,18 @@ class Evaluation:
     def record(self) -> dict[str, Any]:
         """For JSON; keys that make no sense for this system are left out. At least one photo must have been answered."""
         classes = {label: self.classes[label].record(label) for label in self.labels()}
-        origins = {origin: {label: tallies[label].record(label) for label in sorted(tallies)} for origin, tallies in self.origins.items()}
+        origins = {
+            origin: {label: tallies[label].record(label) for label in sorted(tallies)}
+            for origin, tallies in self.origins.items()
+        }
         folders = {"mean_over_folders": round(self.mean_over_folders(), 5), "origins": origins}
-        neither, ways = self.neither_share(), {way: {label: round(share, 5) for label, share in of.items()} for way, of in self.ways().items()}
+        neither, ways = (
+            self.neither_share(),
+            {
+                way: {label: round(share, 5) for label, share in of.items()}
+                for way, of in self.ways().items()
+            },
+        )
         return {
             "model": self.model,
             "engine": self.engine,
@@ -233,14 +285,20 @@ def find_labelled_photos(folders: Sequence[str]) -> Iterator[LabelledPhoto]:
     for given in folders:
         loose = loose_photos(given)
         origin = origins[given]
-        named = [LabelledPhoto(path, label, origin) for path in loose if (label := imagenet_name(path.name))]
+        named = [
+            LabelledPhoto(path, label, origin)
+            for path in loose
+            if (label := imagenet_name(path.name))
+        ]
         if named and len(named) == len(loose):
             yield from named
             continue
         for label, folder in _class_folders(given):
             photos = find_photos(folder, recursive=True)
             if not photos:
-                raise DataError(f"{folder}: no photos of class '{label}'; add some or remove the folder")
+                raise DataError(
+                    f"{folder}: no photos of class '{label}'; add some or remove the folder"
+                )
             yield from (LabelledPhoto(path, label, origin) for path in photos)
 
 
@@ -253,7 +311,9 @@ def _names_of_origins(folders: Sequence[str]) -> dict[str, str]:
     names = {}
     for given, parts in paths.items():
         length = 1 if Path(given).exists() else 2
-        while length < len(parts) and any(other[-length:] == parts[-length:] for other in paths.values() if other != parts):
+        while length < len(parts) and any(
+            other[-length:] == parts[-length:] for other in paths.values() if other != parts
+        ):
             length += 1
         names[given] = "/".join(parts[-length:])
     return names
@@ -271,7 +331,11 @@ def loose_photos(given: str) -> list[Path]:
     return find_photos(path) if path.is_dir() and not _folders_in(path) else []
 
 
-def evaluate(system: System, photos: Sequence[LabelledPhoto], on_step: Callable[[int], None] = lambda done: None) -> Evaluation:
+def evaluate(
+    system: System,
+    photos: Sequence[LabelledPhoto],
+    on_step: Callable[[int], None] = lambda done: None,
+) -> Evaluation:
     """Classify `photos` and count: by label, or by group where some photos' labels are groups of the model and no labels.
 
     One that cannot be read is listed among the failures. Raises DataError.
@@ -323,7 +387,9 @@ def judged_by_label(card: ModelCard, labels: Iterable[str], model: str) -> bool:
     unknown = sorted(given - {*card.labels, *groups})
     if unknown:
         more = f", or any of its {len(card.labels)} labels" if card.groups else ""
-        raise DataError(f"class folder '{unknown[0]}' is no label of {model}; expected {', '.join(groups)}{more}")
+        raise DataError(
+            f"class folder '{unknown[0]}' is no label of {model}; expected {', '.join(groups)}{more}"
+        )
     return given <= set(card.labels)
 
 
@@ -334,16 +400,22 @@ def _class_folders(given: str) -> list[tuple[str, Path]]:
     path = _folder(given)
     classes = _folders_in(path)
     if not classes:
-        raise DataError(f"{path}: no class folders; expected one folder of photos for each class, such as cats/ and dogs/, or LABEL=FOLDER")
+        raise DataError(
+            f"{path}: no class folders; expected one folder of photos for each class, such as cats/ and dogs/, or LABEL=FOLDER"
+        )
     return [(label_of_folder(child.name), child) for child in classes]
 
 
 def _folders_in(path: Path) -> list[Path]:
-    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return sorted(
+        child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")
+    )
 
 
 def _folder(name: str) -> Path:
     path = Path(name)
     if not path.is_dir():
-        raise DataError(f"{path}: {'not a folder' if path.exists() else 'no such folder'}; expected a folder of photos")
+        raise DataError(
+            f"{path}: {'not a folder' if path.exists() else 'no such folder'}; expected a folder of photos"
+        )
     return path

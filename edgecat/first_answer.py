@@ -50,10 +50,26 @@ def main() -> None:
         print(json.dumps({"error": str(error)}))
         return
     except MemoryError:
-        print(json.dumps({"error": f"{wanted['model']}: does not fit the memory that is free here; use a smaller model"}))
+        print(
+            json.dumps(
+                {
+                    "error": f"{wanted['model']}: does not fit the memory that is free here; use a smaller model"
+                }
+            )
+        )
         return
     warm = memory_mb()
-    print(json.dumps({"clock": clock, "label": answer.label, "first_peak_mb": first.get("peak"), "peak_mb": warm.get("peak"), "steady_mb": warm.get("now")}))
+    print(
+        json.dumps(
+            {
+                "clock": clock,
+                "label": answer.label,
+                "first_peak_mb": first.get("peak"),
+                "peak_mb": warm.get("peak"),
+                "steady_mb": warm.get("now"),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -12,14 +12,24 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from edgecat.description import Description, described_inside, label_file_name, parse_resize, read_labels
+from edgecat.description import (
+    Description,
+    described_inside,
+    label_file_name,
+    parse_resize,
+    read_labels,
+)
 from edgecat.engines import Engine, Tensor, TensorSpec, choose_engine, default_threads, open_engine
 from edgecat.errors import ModelError
 from edgecat.model_file import LABELS_NAME, ModelCard, find_card, model_format, read_card, with_card
 from edgecat.photo import Channels, InputRecipe
 
 BACKGROUND = "background"  # the first of 1,001 outputs of a model whose label file has 1,000 lines, as the first MobileNets have it
-_USUAL_RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))  # of what a model reads, where all of RGB is treated alike
+_USUAL_RANGES = (
+    (-1.0, 1.0),
+    (0.0, 1.0),
+    (0.0, 255.0),
+)  # of what a model reads, where all of RGB is treated alike
 _ORANGE = (230, 120, 40)  # a colour, so that outputs of a model of colours differ too
 GIVEN = "as given"
 METADATA = "its metadata"  # what other makers wrote into the file
@@ -41,7 +51,9 @@ class Described(NamedTuple):
     sources: Mapping[str, str]  # of Description's fields
 
 
-def describe(path: Path, engine: Engine, given: Description, earlier: ModelCard | None = None) -> Described:
+def describe(
+    path: Path, engine: Engine, given: Description, earlier: ModelCard | None = None
+) -> Described:
     """The card of a model without one, or with an `earlier` one that `given` changes. Raises ModelError that names all that is missing."""
     kind, spec, model = model_format(path), engine.input, path.read_bytes()
     known: dict[str, tuple[Any, str]] = {}
@@ -68,23 +80,35 @@ def describe(path: Path, engine: Engine, given: Description, earlier: ModelCard 
     if outputs is not None and _are_probabilities(outputs, engine.output):
         learn("its outputs", Description(logits=False))
 
-    missing = [name for name in _ASKED if name not in known and not (name == "size" and outputs is not None)]
+    missing = [
+        name
+        for name in _ASKED
+        if name not in known and not (name == "size" and outputs is not None)
+    ]
     if missing or outputs is None:
         lost = label_file_name(model) if kind == "tflite" and "labels" in missing else None
         asked = "; ".join(dict.fromkeys(_ASKED[name] for name in missing))
         raise ModelError(
             f"{path}: has no model card, and does not say all that is needed; give {asked}"
-            + (f" (its metadata name '{lost}', which is not in the file: is it cut short?)" if lost else "")
+            + (
+                f" (its metadata name '{lost}', which is not in the file: is it cut short?)"
+                if lost
+                else ""
+            )
         )
     labels = read_labels(known["labels"][0], f"{path}: labels")
     if len(outputs) == 1001 and len(labels) == 1000:
         labels = (BACKGROUND, *labels)
     if len(labels) != len(outputs) and (len(labels), len(outputs)) != (2, 1):
-        raise ModelError(f"{path}: {len(outputs)} outputs, but {len(labels)} labels ({known['labels'][1]}); expected one for each, give them with --labels")
+        raise ModelError(
+            f"{path}: {len(outputs)} outputs, but {len(labels)} labels ({known['labels'][1]}); expected one for each, give them with --labels"
+        )
     try:
         mean, std = (_channels(known[name][0]) for name in ("mean", "std"))
         if np.max(std) < 1:
-            raise ValueError(f"std {std}, expected on the scale of pixel values, 0..255; multiply it and the mean by 255")
+            raise ValueError(
+                f"std {std}, expected on the scale of pixel values, 0..255; multiply it and the mean by 255"
+            )
         rule, crop = parse_resize(known["resize"][0])
         recipe = InputRecipe(height, width, rule, mean, std, crop)
     except (ValueError, TypeError) as error:
@@ -101,21 +125,29 @@ def describe(path: Path, engine: Engine, given: Description, earlier: ModelCard 
     return Described(card, {name: source for name, (_, source) in known.items()})
 
 
-def label(path: Path, out: Path, given: Description, name: str | None = None, overwrite: bool = False) -> Described:
+def label(
+    path: Path, out: Path, given: Description, name: str | None = None, overwrite: bool = False
+) -> Described:
     """Write the model at `path` to `out` with a card in it; the file's own metadata stay. Raises EdgecatError, and then leaves no file.
 
     An earlier card is changed by what is given, unless 'edgecat export' made it: that one was verified.
     """
     kind = model_format(path)
     if kind == "keras":
-        raise ModelError(f"{path}: a Keras checkpoint; make a model file of it with: edgecat export {path} --int8")
+        raise ModelError(
+            f"{path}: a Keras checkpoint; make a model file of it with: edgecat export {path} --int8"
+        )
     earlier = find_card(path)
     if earlier is not None and earlier.verification:
-        raise ModelError(f"{path}: made and verified by 'edgecat export', which labelled it; nothing to do")
+        raise ModelError(
+            f"{path}: made and verified by 'edgecat export', which labelled it; nothing to do"
+        )
     if out.suffix != path.suffix:
         raise ModelError(f"{out}: expected a name that ends in {path.suffix}")
     if out.exists() and not overwrite and not _labelled_by_edgecat(out):
-        raise ModelError(f"{out}: exists and was not made by 'edgecat label'; give --force to overwrite it, or another --out")
+        raise ModelError(
+            f"{out}: exists and was not made by 'edgecat label'; give --force to overwrite it, or another --out"
+        )
     engine = open_engine(path, choose_engine(kind), default_threads())
     try:
         card, sources = describe(path, engine, given, earlier)
@@ -124,7 +156,13 @@ def label(path: Path, out: Path, given: Description, name: str | None = None, ov
     card = dataclasses.replace(card, name=name or card.name)
     model = path.read_bytes()
     # The label file of its metadata follows the labels, so that other runtimes say the same; one that says it already stays as it is.
-    labels_name = None if sources["labels"] == METADATA else label_file_name(model) or LABELS_NAME if kind == "tflite" else LABELS_NAME
+    labels_name = (
+        None
+        if sources["labels"] == METADATA
+        else label_file_name(model) or LABELS_NAME
+        if kind == "tflite"
+        else LABELS_NAME
+    )
     content = with_card(model, card, labels_name)
     part = out.with_name(f".{out.name}.part")
     try:
@@ -133,7 +171,9 @@ def label(path: Path, out: Path, given: Description, name: str | None = None, ov
         os.replace(part, out)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise ModelError(f"{out}: cannot be written ({error.strerror}); give another file with --out") from None
+        raise ModelError(
+            f"{out}: cannot be written ({error.strerror}); give another file with --out"
+        ) from None
     return Described(card, sources)
 
 
@@ -147,7 +187,15 @@ def _labelled_by_edgecat(path: Path) -> bool:
 def _described_by_card(card: ModelCard) -> Description:
     recipe = card.input
     resize = recipe.resize if recipe.crop == 1 else f"{recipe.resize}:{recipe.crop}"
-    return Description(card.labels, recipe.mean, recipe.std, resize, (recipe.height, recipe.width), card.scores == "logits", card.licence)
+    return Description(
+        card.labels,
+        recipe.mean,
+        recipe.std,
+        resize,
+        (recipe.height, recipe.width),
+        card.scores == "logits",
+        card.licence,
+    )
 
 
 def _label_file_beside(path: Path) -> Path | None:
@@ -170,7 +218,10 @@ def _described_by_tensor(spec: TensorSpec) -> Description:
         least = int(np.iinfo(spec.dtype).min)
         zero = spec.zero_point - least  # the pixel value that stands for 0
         low, high = -zero * spec.scale, (255 - zero) * spec.scale
-        if any(abs(low - usual_low) < 2 * spec.scale and abs(high - usual_high) < 2 * spec.scale for usual_low, usual_high in _USUAL_RANGES):
+        if any(
+            abs(low - usual_low) < 2 * spec.scale and abs(high - usual_high) < 2 * spec.scale
+            for usual_low, usual_high in _USUAL_RANGES
+        ):
             return Description(mean=float(zero), std=round(1 / spec.scale, 3))
     return Description()
 
@@ -178,10 +229,21 @@ def _described_by_tensor(spec: TensorSpec) -> Description:
 def _photo_size(path: Path, spec: TensorSpec, given: Description) -> tuple[int, int]:
     """(height, width) of a model's input, 0 where any will do."""
     shape = spec.photo_shape
-    if len(shape) != 4 or shape[0] != 1 or shape[3] != 3 or spec.dtype not in (np.float32, np.float16, np.uint8, np.int8):
-        raise ModelError(f"{path}: reads {spec.shape} of {spec.dtype}; expected one RGB photo, (1, height, width, 3) or (1, 3, height, width)")
-    if given.size is not None and any(n and n != wanted for n, wanted in zip(shape[1:3], _pair(path, given.size), strict=True)):
-        raise ModelError(f"{path}: reads photos of {shape[1]} x {shape[2]} pixels; leave --size away")
+    if (
+        len(shape) != 4
+        or shape[0] != 1
+        or shape[3] != 3
+        or spec.dtype not in (np.float32, np.float16, np.uint8, np.int8)
+    ):
+        raise ModelError(
+            f"{path}: reads {spec.shape} of {spec.dtype}; expected one RGB photo, (1, height, width, 3) or (1, 3, height, width)"
+        )
+    if given.size is not None and any(
+        n and n != wanted for n, wanted in zip(shape[1:3], _pair(path, given.size), strict=True)
+    ):
+        raise ModelError(
+            f"{path}: reads photos of {shape[1]} x {shape[2]} pixels; leave --size away"
+        )
     return shape[1], shape[2]
 
 
@@ -192,7 +254,9 @@ def _pair(path: Path, size: Any) -> tuple[int, int]:
     except (TypeError, ValueError):
         height = width = 0
     if not (1 <= height <= _LARGEST and 1 <= width <= _LARGEST):
-        raise ModelError(f"{path}: size {size}, expected 1 to {_LARGEST} pixels, or (height, width)")
+        raise ModelError(
+            f"{path}: size {size}, expected 1 to {_LARGEST} pixels, or (height, width)"
+        )
     return height, width
 
 
@@ -201,19 +265,29 @@ def _channels(values: Any) -> Channels:
         several = tuple(map(float, values))
     except TypeError:  # one number
         return float(values)
-    return several[0] if len(several) == 1 else cast("tuple[float, float, float]", several)  # InputRecipe checks that they are three
+    return (
+        several[0] if len(several) == 1 else cast("tuple[float, float, float]", several)
+    )  # InputRecipe checks that they are three
 
 
 def _try(path: Path, engine: Engine, height: int, width: int) -> np.ndarray[Any, np.dtype[Any]]:
     """The outputs for an orange photo, prepared in whatever way: enough to see how many there are, and whether a softmax made them."""
     spec = engine.input
-    values = np.array(_ORANGE) / 255 if spec.dtype.kind == "f" else np.array(_ORANGE) + np.iinfo(spec.dtype).min
+    values = (
+        np.array(_ORANGE) / 255
+        if spec.dtype.kind == "f"
+        else np.array(_ORANGE) + np.iinfo(spec.dtype).min
+    )
     photo = np.full((height, width, 3), values, spec.dtype)
     try:
-        scores: Tensor = engine.run((photo.transpose(2, 0, 1) if spec.channels_first else photo)[np.newaxis])[0]
+        scores: Tensor = engine.run(
+            (photo.transpose(2, 0, 1) if spec.channels_first else photo)[np.newaxis]
+        )[0]
         return scores
     except Exception as error:  # the engines' errors share no other parent
-        raise ModelError(f"{path}: does not run on a photo of {height} x {width} pixels ({str(error).strip().splitlines()[0]})") from error
+        raise ModelError(
+            f"{path}: does not run on a photo of {height} x {width} pixels ({str(error).strip().splitlines()[0]})"
+        ) from error
 
 
 def _are_probabilities(outputs: np.ndarray[Any, np.dtype[Any]], spec: TensorSpec) -> bool:
@@ -221,4 +295,8 @@ def _are_probabilities(outputs: np.ndarray[Any, np.dtype[Any]], spec: TensorSpec
     if spec.scale:  # all that an integer can say
         limits = np.iinfo(spec.dtype)
         return limits.min >= spec.zero_point and (limits.max - spec.zero_point) * spec.scale < 1.01
-    return len(outputs) > 1 and bool(outputs.min() >= 0) and math.isclose(float(outputs.astype(np.float64).sum()), 1, abs_tol=2e-3)
+    return (
+        len(outputs) > 1
+        and bool(outputs.min() >= 0)
+        and math.isclose(float(outputs.astype(np.float64).sum()), 1, abs_tol=2e-3)
+    )

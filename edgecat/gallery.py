@@ -40,24 +40,34 @@ def check_writable(path: Path, force: bool = False) -> None:
         raise EdgecatError(f"{path}: a folder, expected the name of a page")
     try:
         if path.exists() and not force and _MARK.encode() not in path.read_bytes()[: len(_HEAD)]:
-            raise EdgecatError(f"{path}: exists and was not made by 'edgecat evaluate --gallery'; give --force to overwrite it, or another file")
+            raise EdgecatError(
+                f"{path}: exists and was not made by 'edgecat evaluate --gallery'; give --force to overwrite it, or another file"
+            )
     except OSError as error:
-        raise EdgecatError(f"{path}: cannot be written ({error.strerror}); give another file") from None
+        raise EdgecatError(
+            f"{path}: cannot be written ({error.strerror}); give another file"
+        ) from None
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise EdgecatError(f"{path}: cannot be written, '{path.parent}' is no folder that can be written to; give another file")
+        raise EdgecatError(
+            f"{path}: cannot be written, '{path.parent}' is no folder that can be written to; give another file"
+        )
 
 
 def write_gallery(path: Path, evaluations: Sequence[Evaluation]) -> None:
     """Write the worst mistakes of each evaluation with thumbnails, the surest first; whole or not at all. Raises EdgecatError."""
     part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:  # names of files need not be Unicode
+        with part.open(
+            "w", encoding="utf-8", errors="backslashreplace"
+        ) as file:  # names of files need not be Unicode
             file.write(_HEAD)
             for evaluation in evaluations:
                 file.writelines(_section(evaluation))
         os.replace(part, path)
     except OSError as error:
-        raise EdgecatError(f"{path}: cannot be written ({error.strerror}); give another file") from None
+        raise EdgecatError(
+            f"{path}: cannot be written ({error.strerror}); give another file"
+        ) from None
     finally:
         part.unlink(missing_ok=True)
 

@@ -16,7 +16,9 @@ class Outcome(Generic[Item, Result]):
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self._made: SimpleQueue[tuple[Result | None, Exception | None]] = SimpleQueue()  # holds one, once it is there
+        self._made: SimpleQueue[tuple[Result | None, Exception | None]] = (
+            SimpleQueue()
+        )  # holds one, once it is there
 
     def result(self) -> Result:
         """Raises what the work raised."""
@@ -26,7 +28,9 @@ class Outcome(Generic[Item, Result]):
         return result  # type: ignore[return-value]
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Outcome[Item, Result], None, None]:
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Generator[Outcome[Item, Result], None, None]:
     """What becomes of each item, in their order, which `workers` threads work on ahead, by twice their number at most.
 
     The threads take the items themselves, one thread at a time: an outcome is there as soon as it is made, even where the next item is not there yet.
@@ -44,7 +48,9 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int
                 return None
             try:
                 outcome: Outcome[Item, Result] = Outcome(next(source))
-            except BaseException as error:  # the end of the items, or whatever their source met, which is the caller's
+            except (
+                BaseException
+            ) as error:  # the end of the items, or whatever their source met, which is the caller's
                 over = True
                 outcomes.put(None if isinstance(error, StopIteration) else error)
                 return None

@@ -40,7 +40,9 @@ class Network:
     outputs: tuple[TensorInfo, ...]
     operations: Mapping[str, int]  # name -> how many, the most frequent first
     weights_bytes: int
-    macs: int | None  # multiply-accumulates of convolutions and matrix products for one photo; None where a shape is free
+    macs: (
+        int | None
+    )  # multiply-accumulates of convolutions and matrix products for one photo; None where a shape is free
     signature: str = ""  # that a .tflite is run by; empty where it has none
 
 
@@ -67,21 +69,43 @@ def inspect(path: Path) -> Inspection:
     try:
         network = _READERS[kind](path)
     except ModuleNotFoundError as error:
-        raise ModelError(f"looking into a .{kind} file needs '{error.name}'; install it with: pip install {_PACKAGES[kind]}") from None
-    except (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile):  # what readers meet in broken bytes
-        raise ModelError(f"{path}: broken, its network cannot be read; copy or export it anew") from None
+        raise ModelError(
+            f"looking into a .{kind} file needs '{error.name}'; install it with: pip install {_PACKAGES[kind]}"
+        ) from None
+    except (
+        struct.error,
+        IndexError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ):  # what readers meet in broken bytes
+        raise ModelError(
+            f"{path}: broken, its network cannot be read; copy or export it anew"
+        ) from None
     return Inspection(path, kind, path.stat().st_size, card, missing, network)
 
 
 def _read_tflite(path: Path) -> Network:
     from ai_edge_litert import schema_py_generated as schema
 
-    kinds = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    kinds = {
+        value: name.lower()
+        for name, value in vars(schema.TensorType).items()
+        if not name.startswith("_")
+    }
+    names = {
+        value: name
+        for name, value in vars(schema.BuiltinOperator).items()
+        if not name.startswith("_")
+    }
     model = schema.Model.GetRootAs(path.read_bytes(), 0)
     graph = model.Subgraphs(0)
     tensors = [graph.Tensors(i) for i in range(graph.TensorsLength())]
-    shapes = [tuple(map(int, tensor.ShapeAsNumpy())) if tensor.ShapeLength() else () for tensor in tensors]
+    shapes = [
+        tuple(map(int, tensor.ShapeAsNumpy())) if tensor.ShapeLength() else () for tensor in tensors
+    ]
 
     def info(index: int) -> TensorInfo:
         tensor = tensors[index]
@@ -100,16 +124,33 @@ def _read_tflite(path: Path) -> Network:
     macs = 0
     for operator in (graph.Operators(i) for i in range(graph.OperatorsLength())):
         code = model.OperatorCodes(operator.OpcodeIndex())
-        builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # old files have the one, new files both
-        name = code.CustomCode().decode() if builtin == schema.BuiltinOperator.CUSTOM else names[builtin]
+        builtin = max(
+            code.BuiltinCode(), code.DeprecatedBuiltinCode()
+        )  # old files have the one, new files both
+        name = (
+            code.CustomCode().decode()
+            if builtin == schema.BuiltinOperator.CUSTOM
+            else names[builtin]
+        )
         operations[name] += 1
         if name in _TFLITE_MACS:
-            macs += _TFLITE_MACS[name]([shapes[i] if i >= 0 else () for i in operator.InputsAsNumpy()], shapes[operator.Outputs(0)])
+            macs += _TFLITE_MACS[name](
+                [shapes[i] if i >= 0 else () for i in operator.InputsAsNumpy()],
+                shapes[operator.Outputs(0)],
+            )
     buffers = (model.Buffers(i) for i in range(model.BuffersLength()))
     metadata = {model.Metadata(i).Buffer() for i in range(model.MetadataLength())}
-    weights = sum(max(buffer.DataLength(), buffer.Size()) for i, buffer in enumerate(buffers) if i not in metadata)
-    inputs, outputs = (tuple(info(i) for i in ends) for ends in (graph.InputsAsNumpy(), graph.OutputsAsNumpy()))
-    signature = model.SignatureDefs(0).SignatureKey().decode() if model.SignatureDefsLength() else ""
+    weights = sum(
+        max(buffer.DataLength(), buffer.Size())
+        for i, buffer in enumerate(buffers)
+        if i not in metadata
+    )
+    inputs, outputs = (
+        tuple(info(i) for i in ends) for ends in (graph.InputsAsNumpy(), graph.OutputsAsNumpy())
+    )
+    signature = (
+        model.SignatureDefs(0).SignatureKey().decode() if model.SignatureDefsLength() else ""
+    )
     return Network(inputs, outputs, dict(operations.most_common()), weights, macs, signature)
 
 
@@ -119,7 +160,9 @@ _TFLITE_MACS = {
     "DEPTHWISE_CONV_2D": lambda inputs, output: math.prod(output[:3]) * math.prod(inputs[1]),
     "TRANSPOSE_CONV": lambda inputs, output: math.prod(inputs[2][:3]) * math.prod(inputs[1]),
     "FULLY_CONNECTED": lambda inputs, output: math.prod(output[:-1]) * math.prod(inputs[1]),
-    "BATCH_MATMUL": lambda inputs, output: math.prod(output) * math.prod(inputs[0]) // math.prod(output[:-1]),
+    "BATCH_MATMUL": lambda inputs, output: (
+        math.prod(output) * math.prod(inputs[0]) // math.prod(output[:-1])
+    ),
 }
 
 
@@ -133,29 +176,50 @@ def _read_onnx(path: Path) -> Network:
     except (DecodeError, RuntimeError, onnx.shape_inference.InferenceError) as error:
         raise ValueError(str(error)) from None
     constants = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    values = {value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info, *graph.output)}
+    values = {
+        value.name: value.type.tensor_type
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    }
     shapes = {name: _onnx_shape(kind) for name, kind in values.items()} | constants
 
     def info(value: onnx.ValueInfoProto) -> TensorInfo:
         kind = value.type.tensor_type
-        return TensorInfo(value.name, _onnx_shape(kind), str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)))
+        return TensorInfo(
+            value.name, _onnx_shape(kind), str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        )
 
     macs: int | None = 0
     for node in graph.node:
         if node.op_type in _ONNX_MACS and macs is not None:
             try:
-                needed = [_of_one_photo(shapes[name]) for name in (*node.input[:4], node.output[0]) if name]
+                needed = [
+                    _of_one_photo(shapes[name])
+                    for name in (*node.input[:4], node.output[0])
+                    if name
+                ]
                 macs += _ONNX_MACS[node.op_type](needed[:-1], needed[-1])
-            except (KeyError, IndexError, TypeError):  # a shape that is free, or that onnx cannot infer
+            except (
+                KeyError,
+                IndexError,
+                TypeError,
+            ):  # a shape that is free, or that onnx cannot infer
                 macs = None
     operations = Counter(node.op_type for node in graph.node)
-    weights = sum(math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize for tensor in graph.initializer)
+    weights = sum(
+        math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        for tensor in graph.initializer
+    )
     inputs = tuple(info(value) for value in graph.input if value.name not in constants)
-    return Network(inputs, tuple(map(info, graph.output)), dict(operations.most_common()), weights, macs)
+    return Network(
+        inputs, tuple(map(info, graph.output)), dict(operations.most_common()), weights, macs
+    )
 
 
 def _onnx_shape(kind: onnx.TypeProto.Tensor) -> Shape:
-    return tuple(size.dim_value if size.HasField("dim_value") else size.dim_param or "?" for size in kind.shape.dim)
+    return tuple(
+        size.dim_value if size.HasField("dim_value") else size.dim_param or "?"
+        for size in kind.shape.dim
+    )
 
 
 def _of_one_photo(shape: Shape) -> tuple[int, ...]:
@@ -172,7 +236,9 @@ _ONNX_MACS = {
     "Conv": lambda inputs, output: output[0] * math.prod(output[2:]) * math.prod(inputs[1]),
     "ConvInteger": lambda inputs, output: output[0] * math.prod(output[2:]) * math.prod(inputs[1]),
     "QLinearConv": lambda inputs, output: output[0] * math.prod(output[2:]) * math.prod(inputs[3]),
-    "ConvTranspose": lambda inputs, output: inputs[0][0] * math.prod(inputs[0][2:]) * math.prod(inputs[1]),
+    "ConvTranspose": lambda inputs, output: (
+        inputs[0][0] * math.prod(inputs[0][2:]) * math.prod(inputs[1])
+    ),
     "Gemm": lambda inputs, output: output[0] * math.prod(inputs[1]),
     "MatMul": lambda inputs, output: math.prod(output) * inputs[0][-1],
     "MatMulInteger": lambda inputs, output: math.prod(output) * inputs[0][-1],
@@ -186,25 +252,43 @@ def _read_keras(path: Path) -> Network:
         whole = json.loads(archive.read("config.json"))
         weights = archive.getinfo("model.weights.h5").file_size
     if whole["class_name"] != "Functional":
-        raise ModelError(f"{path}: a Keras model of class {whole['class_name']}; only functional models can be looked into")
+        raise ModelError(
+            f"{path}: a Keras model of class {whole['class_name']}; only functional models can be looked into"
+        )
     layers = {layer["config"]["name"]: layer for layer in whole["config"]["layers"]}
     shapes: dict[str, Shape] = {}
     for layer in layers.values():
         for tensor in _keras_tensors(layer["inbound_nodes"]):
             shapes[tensor["keras_history"][0]] = _keras_shape(tensor["shape"])
-    ends = [[end] if isinstance(end[0], str) else end for end in (whole["config"]["input_layers"], whole["config"]["output_layers"])]
+    ends = [
+        [end] if isinstance(end[0], str) else end
+        for end in (whole["config"]["input_layers"], whole["config"]["output_layers"])
+    ]
     for name, *_ in ends[1]:
         shapes[name] = _keras_output(layers[name])
     macs: int | None = 0
     for name, layer in layers.items():
         if layer["class_name"] in _KERAS_MACS and macs is not None:
             try:
-                macs += _KERAS_MACS[layer["class_name"]](layer["config"], _of_one_photo(shapes[name]), layer["build_config"]["input_shape"])
+                macs += _KERAS_MACS[layer["class_name"]](
+                    layer["config"],
+                    _of_one_photo(shapes[name]),
+                    layer["build_config"]["input_shape"],
+                )
             except TypeError:
                 macs = None
-    dtypes = {name: layer["config"]["dtype"] for name, layer in layers.items() if layer["class_name"] == "InputLayer"}
-    inputs, outputs = (tuple(TensorInfo(name, shapes[name], dtypes.get(name, "float32")) for name, *_ in end) for end in ends)
-    operations = Counter(layer["class_name"] for name, layer in layers.items() if name not in dtypes)
+    dtypes = {
+        name: layer["config"]["dtype"]
+        for name, layer in layers.items()
+        if layer["class_name"] == "InputLayer"
+    }
+    inputs, outputs = (
+        tuple(TensorInfo(name, shapes[name], dtypes.get(name, "float32")) for name, *_ in end)
+        for end in ends
+    )
+    operations = Counter(
+        layer["class_name"] for name, layer in layers.items() if name not in dtypes
+    )
     return Network(inputs, outputs, dict(operations.most_common()), weights, macs)
 
 
@@ -232,8 +316,12 @@ def _keras_output(layer: dict[str, Any]) -> Shape:
 
 # (configuration, shape of the output, shape of the input) -> multiply-accumulates, channels last.
 _KERAS_MACS: dict[str, Callable[[dict[str, Any], tuple[int, ...], list[int]], int]] = {
-    "Conv2D": lambda config, output, read: math.prod(output) * math.prod(config["kernel_size"]) * read[-1] // config["groups"],
-    "DepthwiseConv2D": lambda config, output, read: math.prod(output) * math.prod(config["kernel_size"]),
+    "Conv2D": lambda config, output, read: (
+        math.prod(output) * math.prod(config["kernel_size"]) * read[-1] // config["groups"]
+    ),
+    "DepthwiseConv2D": lambda config, output, read: (
+        math.prod(output) * math.prod(config["kernel_size"])
+    ),
     "Dense": lambda config, output, read: math.prod(output) * read[-1],
 }
 

@@ -30,13 +30,20 @@ def imagenet_classes() -> tuple[ImageNetClass, ...]:
 
 def imagenet_groups() -> dict[str, str]:
     """Name of each class of ImageNet -> `cat` for house cats, `dog` for dogs, else `neither`."""
-    return {found.name: "dog" if i in _DOGS else "cat" if i in _CATS else "neither" for i, found in enumerate(imagenet_classes())}
+    return {
+        found.name: "dog" if i in _DOGS else "cat" if i in _CATS else "neither"
+        for i, found in enumerate(imagenet_classes())
+    }
 
 
 def imagenet_name(file_name: str) -> str | None:
     """The class that a file or folder named as ImageNet names them stands for: `n02123045_tabby.JPEG` -> `tabby`; None for other names."""
     numbered = re.match(r"n\d{8}(?![0-9])", file_name)
-    return next((found.name for found in imagenet_classes() if found.synset == numbered[0]), None) if numbered else None
+    return (
+        next((found.name for found in imagenet_classes() if found.synset == numbered[0]), None)
+        if numbered
+        else None
+    )
 
 
 def label_of_folder(name: str) -> str:

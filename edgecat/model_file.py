@@ -36,16 +36,24 @@ class ModelCard:
     input: InputRecipe
     precision: str = "fp32"  # or fp16, int8
     groups: Mapping[str, str] = field(default_factory=dict)  # label -> group, where the two differ
-    training: Mapping[str, Any] = field(default_factory=dict)  # photos of each class, their digest, settings
+    training: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # photos of each class, their digest, settings
     calibration: Mapping[str, Any] = field(default_factory=dict)  # photos, their digest, seed
     evaluation: Mapping[str, Any] = field(default_factory=dict)  # data, accuracy of each class
-    verification: Mapping[str, Any] = field(default_factory=dict)  # what on, agreement, accuracy lost, largest score difference
-    made_by: Mapping[str, Any] = field(default_factory=dict)  # command, checkpoint's file name and sha256
+    verification: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # what on, agreement, accuracy lost, largest score difference
+    made_by: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # command, checkpoint's file name and sha256
     versions: Mapping[str, str] = field(default_factory=dict)  # of the tools that made it
     licence: str = ""
     sha256: str = ""  # of the file's bytes without the card
     format_version: int = FORMAT_VERSION
-    scores: Literal["probabilities", "logits"] = "probabilities"  # what the outputs are; a softmax makes probabilities of logits
+    scores: Literal["probabilities", "logits"] = (
+        "probabilities"  # what the outputs are; a softmax makes probabilities of logits
+    )
 
     def __post_init__(self) -> None:
         if self.scores not in ("probabilities", "logits"):
@@ -55,7 +63,9 @@ class ModelCard:
         import json
 
         record = dataclasses.asdict(self)
-        if self.scores == "probabilities":  # left out, as the two below, where it says what a reader takes for granted
+        if (
+            self.scores == "probabilities"
+        ):  # left out, as the two below, where it says what a reader takes for granted
             del record["scores"]
         for key in ("crop", "detail"):
             if record["input"][key] == 1:
@@ -69,10 +79,17 @@ class ModelCard:
 
         try:
             record = _known(ModelCard, json.loads(text))
-            recipe: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in _known(InputRecipe, record["input"]).items()}
-            return ModelCard(**{**record, "labels": tuple(record["labels"]), "input": InputRecipe(**recipe)})
+            recipe: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in _known(InputRecipe, record["input"]).items()
+            }
+            return ModelCard(
+                **{**record, "labels": tuple(record["labels"]), "input": InputRecipe(**recipe)}
+            )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ModelError(f"{source}: its model card cannot be read ({error!r}); export the model anew") from None
+            raise ModelError(
+                f"{source}: its model card cannot be read ({error!r}); export the model anew"
+            ) from None
 
 
 def _known(kind: Any, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +104,9 @@ def model_format(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(8)
     except OSError as error:
-        raise ModelError(f"{path}: {'no such model file' if isinstance(error, FileNotFoundError) else error.strerror}") from None
+        raise ModelError(
+            f"{path}: {'no such model file' if isinstance(error, FileNotFoundError) else error.strerror}"
+        ) from None
     if head[4:8] == b"TFL3":
         return "tflite"
     if head[:4] == b"PK\x03\x04" and path.suffix == ".keras":
@@ -102,20 +121,26 @@ def read_card(path: Path) -> ModelCard:
     card = find_card(path)
     if card is None:
         maker = "train" if model_format(path) == "keras" else "export"
-        raise ModelError(f"{path}: no labels inside; the file is cut short or was not made by 'edgecat {maker}'")
+        raise ModelError(
+            f"{path}: no labels inside; the file is cut short or was not made by 'edgecat {maker}'"
+        )
     return card
 
 
 def find_card(path: Path) -> ModelCard | None:
     """As `read_card`, but None where there is no card, as in files that edgecat did not make."""
     kind = model_format(path)
-    with path.open("rb") as file:  # not read as a whole: a small board has better uses for its memory
+    with path.open(
+        "rb"
+    ) as file:  # not read as a whole: a small board has better uses for its memory
         start, text = _split(file, kind)
         if text is None:
             return None
         card = ModelCard.from_json(text, str(path))
         if card.sha256 and kind != "keras" and _sha256(file, start) != card.sha256:
-            raise ModelError(f"{path}: damaged, its bytes are not those that were exported; copy or export it anew")
+            raise ModelError(
+                f"{path}: damaged, its bytes are not those that were exported; copy or export it anew"
+            )
     return card
 
 
@@ -136,9 +161,13 @@ def with_card(model: bytes, card: ModelCard, labels_name: str | None = LABELS_NA
     if labels_name is not None:
         files[labels_name] = "".join(f"{label}\n" for label in card.labels).encode()
     end = io.BytesIO()
-    with zipfile.ZipFile(end, "w") as archive:  # stored, not packed: the card is read at every start
+    with zipfile.ZipFile(
+        end, "w"
+    ) as archive:  # stored, not packed: the card is read at every start
         for name, content in (files | {ZIP_NAME: card.to_json().encode()}).items():
-            archive.writestr(zipfile.ZipInfo(name), content)  # ZipInfo's fixed date: the same model gives the same bytes
+            archive.writestr(
+                zipfile.ZipInfo(name), content
+            )  # ZipInfo's fixed date: the same model gives the same bytes
     return own_bytes + end.getvalue()
 
 
@@ -161,7 +190,14 @@ def _split(file: IO[bytes], kind: str) -> tuple[int, bytes | None]:
     """How many bytes lie before what holds the card, and the card; None where there is none."""
     if kind == "onnx":
         content = file.read()
-        return next(((start, text.encode()) for start, key, text in _onnx_properties(content) if key == ONNX_KEY), (len(content), None))
+        return next(
+            (
+                (start, text.encode())
+                for start, key, text in _onnx_properties(content)
+                if key == ONNX_KEY
+            ),
+            (len(content), None),
+        )
     start, files = _unzip(file, only=ZIP_NAME)
     return start, files.get(ZIP_NAME)
 
@@ -190,8 +226,19 @@ def _unzip(file: IO[bytes], only: str | None = None) -> tuple[int, dict[str, byt
             wanted = [member for member in members if only in (None, member.filename)]
             if sum(member.file_size for member in wanted) > _MAX_UNPACKED:
                 raise zipfile.BadZipFile
-            return min(member.header_offset for member in members), {member.filename: archive.read(member) for member in wanted}
-    except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, IndexError, RuntimeError):  # what a broken zip raises
+            return min(member.header_offset for member in members), {
+                member.filename: archive.read(member) for member in wanted
+            }
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        OSError,
+        EOFError,
+        ValueError,
+        IndexError,
+        RuntimeError,
+    ):  # what a broken zip raises
         return file.seek(0, io.SEEK_END), {}
 
 
@@ -242,7 +289,9 @@ def _read_varint(content: bytes, place: int) -> tuple[int, int]:
 
 
 def _onnx_entry(key: str, value: str) -> bytes:
-    entry = b"".join(_length_prefixed(number, text.encode()) for number, text in ((1, key), (2, value)))
+    entry = b"".join(
+        _length_prefixed(number, text.encode()) for number, text in ((1, key), (2, value))
+    )
     return _length_prefixed(_METADATA_PROPS, entry)
 
 
@@ -268,4 +317,8 @@ def typed(words: Sequence[str]) -> str:
 def base_names(word: str) -> str:
     """`data/test_set` -> `test_set`, `cat=data/cats` -> `cat=cats`."""
     name, equals, path = word.rpartition("=")
-    return f"{name}{equals}{os.path.basename(os.path.realpath(path))}" if os.sep in path or path in (".", "..") else word
+    return (
+        f"{name}{equals}{os.path.basename(os.path.realpath(path))}"
+        if os.sep in path or path in (".", "..")
+        else word
+    )

@@ -11,7 +11,10 @@ import numpy as np
 
 from edgecat.engines import open_engine
 
-SIDE, CHANNELS = 28, 256  # of one 1 x 1 convolution: 51 million products, whose weights fit a small cache
+SIDE, CHANNELS = (
+    28,
+    256,
+)  # of one 1 x 1 convolution: 51 million products, whose weights fit a small cache
 MACS = SIDE * SIDE * CHANNELS * CHANNELS
 RUNS = 60
 
@@ -62,7 +65,12 @@ def _convolution(whole: bool) -> bytes:
     options = schema.Conv2DOptionsT()
     options.strideH = options.strideW = options.dilationHFactor = options.dilationWFactor = 1
     operator = schema.OperatorT()
-    operator.inputs, operator.outputs, operator.builtinOptionsType, operator.builtinOptions = [0, 1, 2], [3], schema.BuiltinOptions.Conv2DOptions, options
+    operator.inputs, operator.outputs, operator.builtinOptionsType, operator.builtinOptions = (
+        [0, 1, 2],
+        [3],
+        schema.BuiltinOptions.Conv2DOptions,
+        options,
+    )
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CONV_2D
     code.version = 3 if whole else 1

@@ -27,8 +27,12 @@ if TYPE_CHECKING:  # each takes as long to import as half of edgecat
     import numpy.typing as npt
 
 Pixels: TypeAlias = "npt.NDArray[np.uint8]"  # (height, width, 3) RGB, upright
-Channels: TypeAlias = "float | tuple[float, float, float]"  # one value for all of RGB, or one for each
-Photo: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Pixels | EncodedPhoto | OpenedPhoto"
+Channels: TypeAlias = (
+    "float | tuple[float, float, float]"  # one value for all of RGB, or one for each
+)
+Photo: TypeAlias = (
+    "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Pixels | EncodedPhoto | OpenedPhoto"
+)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -83,20 +87,34 @@ class InputRecipe:
     mean: Channels = 128.0
     std: Channels = 128.0
     crop: float = 1.0  # share of the scaled shorter side that is kept, above 0
-    detail: float = 1.0  # share of the scaled width and height that a JPEG has to be decoded at, at least
+    detail: float = (
+        1.0  # share of the scaled width and height that a JPEG has to be decoded at, at least
+    )
 
     def __post_init__(self) -> None:
         if self.resize not in ("squash", "crop"):
             raise ValueError(f"resize '{self.resize}', expected squash or crop")
         if not (self.height >= 1 and self.width >= 1 and 0.1 <= self.crop <= 1):
-            raise ValueError(f"{self.height} x {self.width} pixels, crop {self.crop}, expected a size of at least 1 x 1 and a crop of 0.1 to 1")
+            raise ValueError(
+                f"{self.height} x {self.width} pixels, crop {self.crop}, expected a size of at least 1 x 1 and a crop of 0.1 to 1"
+            )
         if not 0.1 <= self.detail <= 1:
             raise ValueError(f"detail {self.detail}, expected 0.1 to 1")
         if self.resize == "squash" and self.crop != 1:
             raise ValueError(f"crop {self.crop} with resize 'squash', expected 1")
-        for name, values in (("mean", np.asarray(self.mean, np.float64)), ("std", np.asarray(self.std, np.float64))):
-            if values.shape not in ((), (3,)) or not np.isfinite(values).all() or (name == "std" and (values <= 0).any()):
-                raise ValueError(f"{name} {getattr(self, name)}, expected one number or three" + (" above 0" if name == "std" else ""))
+        for name, values in (
+            ("mean", np.asarray(self.mean, np.float64)),
+            ("std", np.asarray(self.std, np.float64)),
+        ):
+            if (
+                values.shape not in ((), (3,))
+                or not np.isfinite(values).all()
+                or (name == "std" and (values <= 0).any())
+            ):
+                raise ValueError(
+                    f"{name} {getattr(self, name)}, expected one number or three"
+                    + (" above 0" if name == "std" else "")
+                )
 
     @property
     def scaled(self) -> tuple[int, int]:
@@ -189,14 +207,22 @@ def _naming(name: str, most: int = MAX_PIXELS) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError:
-        raise PhotoError(f"{name}: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)") from None
+        raise PhotoError(
+            f"{name}: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)"
+        ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PhotoError(f"{name}: more than {most // 1_000_000} megapixels, refused as a decompression bomb; scale it down first") from None
+        raise PhotoError(
+            f"{name}: more than {most // 1_000_000} megapixels, refused as a decompression bomb; scale it down first"
+        ) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise PhotoError(f"{name}: broken photo ({error}); open it elsewhere and save it anew") from error
+        raise PhotoError(
+            f"{name}: broken photo ({error}); open it elsewhere and save it anew"
+        ) from error
 
 
-def resize(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None) -> Pixels:
+def resize(
+    image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> Pixels:
     """`image`, or the part of it in `box` (left, top, right, bottom), squashed to `size` (width, height), antialiased."""
     if image.size != size or box not in (None, (0, 0, *size)):
         image = image.resize(size, Image.Resampling.BILINEAR, box, reducing_gap=3.0)
@@ -216,23 +242,38 @@ def crop_box(photo: tuple[int, int], recipe: InputRecipe) -> tuple[float, float,
     left, top = round((scaled[0] - recipe.width) / 2), round((scaled[1] - recipe.height) / 2)
     across, down = width / scaled[0], height / scaled[1]
     # Products of fractions may come out a little beyond the photo's edge, which Pillow refuses.
-    return left * across, top * down, min((left + recipe.width) * across, width), min((top + recipe.height) * down, height)
+    return (
+        left * across,
+        top * down,
+        min((left + recipe.width) * across, width),
+        min((top + recipe.height) * down, height),
+    )
 
 
 def find_photos(folder: Path, recursive: bool = False) -> list[Path]:
     """Photos of `folder` by their file names' endings, sorted; hidden files are left out."""
     found = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file())
+    return sorted(
+        path
+        for path in found
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def _unread(image: Image.Image) -> bool:
     """Whether a file's image was opened but not yet decoded, so that its bytes can be read once more."""
-    return bool(getattr(image, "tile", None)) and getattr(image, "fp", None) is not None and image.format in FORMATS
+    return (
+        bool(getattr(image, "tile", None))
+        and getattr(image, "fp", None) is not None
+        and image.format in FORMATS
+    )
 
 
 def _open(photo: Any) -> tuple[str, IO[bytes] | str]:
     """A name for messages and something that Image.open reads without touching what the caller holds."""
-    if isinstance(photo, Image.Image):  # undecoded: read its file again, the caller's image stays as it is
+    if isinstance(
+        photo, Image.Image
+    ):  # undecoded: read its file again, the caller's image stays as it is
         file: Any = photo.fp  # type: ignore[attr-defined]
         position = file.tell()
         file.seek(0)
@@ -253,19 +294,25 @@ def _open(photo: Any) -> tuple[str, IO[bytes] | str]:
         except FileNotFoundError:
             raise PhotoError(f"{path}: no such file") from None
         except (OSError, ValueError) as error:
-            raise PhotoError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+            raise PhotoError(
+                f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})"
+            ) from None
         if stat.S_ISDIR(found.st_mode):
             raise PhotoError(f"{path}: a folder, expected a photo")
         if stat.S_ISREG(found.st_mode) and not found.st_size:
             raise PhotoError(f"{path}: empty file, expected a photo")
         return path, path
-    raise PhotoError(f"{type(photo).__name__}: not a photo (expected a path, bytes, a binary file, a PIL image or a (height, width, 3) uint8 array)")
+    raise PhotoError(
+        f"{type(photo).__name__}: not a photo (expected a path, bytes, a binary file, a PIL image or a (height, width, 3) uint8 array)"
+    )
 
 
 def _decode_opened(photo: OpenedPhoto, at_least: tuple[int, int] | None) -> Image.Image:
     name, image = photo.name, photo.image
     if min(image.size) < MIN_SIDE:
-        raise PhotoError(f"{name}: {image.width} x {image.height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}")
+        raise PhotoError(
+            f"{name}: {image.width} x {image.height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}"
+        )
     if at_least is not None and image.format == "JPEG":
         # Rows and columns may change places when the photo is turned upright: ask for enough of both.
         image.draft(None, (max(at_least), max(at_least)))
@@ -275,7 +322,9 @@ def _decode_opened(photo: OpenedPhoto, at_least: tuple[int, int] | None) -> Imag
 
 def _to_upright_rgb(image: Image.Image) -> Image.Image:
     if min(image.size) < MIN_SIDE:
-        raise PhotoError(f"image: {image.width} x {image.height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}")
+        raise PhotoError(
+            f"image: {image.width} x {image.height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}"
+        )
     turn = _TURN.get(_orientation(image))
     upright = image if turn is None else image.transpose(turn)
     if upright.mode == "RGB":
@@ -300,8 +349,12 @@ def _orientation(image: Image.Image) -> int:
 
 def _checked(pixels: npt.NDArray[Any]) -> Pixels:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise PhotoError(f"array: shape {pixels.shape} of {pixels.dtype}, expected (height, width, 3) of uint8, RGB")
+        raise PhotoError(
+            f"array: shape {pixels.shape} of {pixels.dtype}, expected (height, width, 3) of uint8, RGB"
+        )
     height, width, _ = pixels.shape
     if height < MIN_SIDE or width < MIN_SIDE:
-        raise PhotoError(f"array: {width} x {height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}")
+        raise PhotoError(
+            f"array: {width} x {height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}"
+        )
     return pixels if pixels.flags.c_contiguous else np.ascontiguousarray(pixels)

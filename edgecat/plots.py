@@ -38,25 +38,44 @@ def style() -> Iterator[None]:
         "axes.spines.right": False,
     }
     with mpl.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has more letters than matplotlib's own font, and draws them
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing"
+        )  # the browser has more letters than matplotlib's own font, and draws them
         yield
 
 
-def draw_accuracy_against_latency(axes: Any, points: Sequence[Point], of: str, accuracy: str = "accuracy, %") -> None:
+def draw_accuracy_against_latency(
+    axes: Any, points: Sequence[Point], of: str, accuracy: str = "accuracy, %"
+) -> None:
     """`of` says which milliseconds, `accuracy` of what. The area of a point is the model's size, its bar the interval; a dashed line was not timed."""
     timed = [point.latency_ms for point in points if point.latency_ms]
     for number, point in enumerate(points):
         colour = f"C{number % 10}"
-        text = {"text": point.name, "textcoords": "offset points", "color": colour, "weight": "bold"}
+        text = {
+            "text": point.name,
+            "textcoords": "offset points",
+            "color": colour,
+            "weight": "bold",
+        }
         if point.latency_ms:
             if point.interval:
                 bar = [[point.accuracy - point.interval[0]], [point.interval[1] - point.accuracy]]
-                axes.errorbar(point.latency_ms, point.accuracy, bar, color=colour, capsize=3, linewidth=1)
-            axes.scatter(point.latency_ms, point.accuracy, 12 * point.megabytes + 12, color=colour, alpha=0.6)
-            axes.annotate(xy=(point.latency_ms, point.accuracy), xytext=((7, -13)[number % 2], (6, -13)[number // 2 % 2]), **text)
+                axes.errorbar(
+                    point.latency_ms, point.accuracy, bar, color=colour, capsize=3, linewidth=1
+                )
+            axes.scatter(
+                point.latency_ms, point.accuracy, 12 * point.megabytes + 12, color=colour, alpha=0.6
+            )
+            axes.annotate(
+                xy=(point.latency_ms, point.accuracy),
+                xytext=((7, -13)[number % 2], (6, -13)[number // 2 % 2]),
+                **text,
+            )
         else:
             axes.axhline(point.accuracy, color=colour, linestyle="--", linewidth=1)
-            axes.annotate(xy=(0, point.accuracy), xycoords=("axes fraction", "data"), xytext=(3, 3), **text)
+            axes.annotate(
+                xy=(0, point.accuracy), xycoords=("axes fraction", "data"), xytext=(3, 3), **text
+            )
     if len(timed) > 1 and max(timed) > 8 * min(timed):
         axes.set_xscale("log", subs=[])  # no small ticks
         axes.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
@@ -71,9 +90,18 @@ def draw_accuracy_against_latency(axes: Any, points: Sequence[Point], of: str, a
 def draw_stages(axes: Any, rows: Mapping[str, Mapping[str, float]]) -> None:
     """Stacked bars, one a row: its stages' milliseconds, one after another."""
     ends = dict.fromkeys(rows, 0.0)
-    for number, stage in enumerate(dict.fromkeys(stage for stages in rows.values() for stage in stages)):
+    for number, stage in enumerate(
+        dict.fromkeys(stage for stages in rows.values() for stage in stages)
+    ):
         lengths = [stages.get(stage, 0.0) for stages in rows.values()]
-        axes.barh(range(len(rows)), lengths, left=list(ends.values()), color=f"C{number}", label=stage, height=0.6)
+        axes.barh(
+            range(len(rows)),
+            lengths,
+            left=list(ends.values()),
+            color=f"C{number}",
+            label=stage,
+            height=0.6,
+        )
         ends = {name: ends[name] + length for name, length in zip(rows, lengths, strict=True)}
     axes.set_yticks(range(len(rows)), rows)
     axes.invert_yaxis()
@@ -87,9 +115,15 @@ def draw_history(rows: Sequence[Mapping[str, float]], columns: int) -> Figure:
     figure, losses, accuracies = figure_of(4 * columns, 4.4 / columns**0.5, 2 // columns, columns)
     epochs = [row["epoch"] for row in rows]
     for key in rows[0]:
-        axes = losses if key.endswith("_loss") else accuracies if key.startswith("accuracy") else None
+        axes = (
+            losses if key.endswith("_loss") else accuracies if key.startswith("accuracy") else None
+        )
         if axes is not None:
-            label = key.removesuffix("_loss").removeprefix("accuracy_").replace("accuracy", "mean of classes")
+            label = (
+                key.removesuffix("_loss")
+                .removeprefix("accuracy_")
+                .replace("accuracy", "mean of classes")
+            )
             axes.plot(epochs, [row[key] for row in rows], marker=".", label=label)
     for axes, title in ((losses, "loss"), (accuracies, "accuracy, validation part")):
         axes.set(ylabel=title, xlabel="epoch")
@@ -104,7 +138,9 @@ def figure_of(width: float, height: float, rows: int = 1, columns: int = 1) -> t
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, *(figure.add_subplot(rows, columns, place + 1) for place in range(rows * columns))
+    return figure, *(
+        figure.add_subplot(rows, columns, place + 1) for place in range(rows * columns)
+    )
 
 
 def as_svg(figure: Figure) -> str:
@@ -115,5 +151,11 @@ def as_svg(figure: Figure) -> str:
 def as_file(figure: Figure, kind: str, transparent: bool = False) -> bytes:
     """As an svg, png or pdf."""
     content = io.BytesIO()
-    figure.savefig(content, format=kind, dpi=150, transparent=transparent, metadata={"Date": None, "Creator": None} if kind == "svg" else None)
+    figure.savefig(
+        content,
+        format=kind,
+        dpi=150,
+        transparent=transparent,
+        metadata={"Date": None, "Creator": None} if kind == "svg" else None,
+    )
     return content.getvalue()

@@ -19,11 +19,20 @@ def printed_by_libraries() -> Iterator[list[str]]:
     terminal = os.dup(2)
     reading, writing = os.pipe()
     for end in (reading, writing):
-        os.set_blocking(end, False)  # a full pipe would stop the library, and one that a child process holds open too would stop us
+        os.set_blocking(
+            end, False
+        )  # a full pipe would stop the library, and one that a child process holds open too would stop us
     os.dup2(writing, 2)
     os.close(writing)
-    if (own := sys.__stderr__) is not None and earlier is own:  # else Python's lines go elsewhere already
-        sys.stderr = io.TextIOWrapper(io.FileIO(terminal, "w", closefd=False), own.encoding, "backslashreplace", write_through=True)
+    if (
+        own := sys.__stderr__
+    ) is not None and earlier is own:  # else Python's lines go elsewhere already
+        sys.stderr = io.TextIOWrapper(
+            io.FileIO(terminal, "w", closefd=False),
+            own.encoding,
+            "backslashreplace",
+            write_through=True,
+        )
     try:
         yield lines
     finally:

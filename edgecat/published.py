@@ -6,7 +6,9 @@ import math
 from typing import NamedTuple
 
 XNNPACK = "XNNPACK's README, all cores, February 2022: https://github.com/google/XNNPACK"
-NCNN = "ncnn's benchncnn, 4 threads: https://github.com/Tencent/ncnn/blob/master/benchmark/README.md"
+NCNN = (
+    "ncnn's benchncnn, 4 threads: https://github.com/Tencent/ncnn/blob/master/benchmark/README.md"
+)
 HOSTED = "TensorFlow Lite hosted models, Pixel 3, 4 threads: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/lite/g3doc/guide/hosted_models.md"
 LITE = "EfficientNet-Lite's README, Pixel 4, 4 threads: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite"
 
@@ -45,17 +47,29 @@ def _figures(board: str, source: str, rows: str) -> list[Published]:
         architecture, variant, macs, float_ms, int8_ms = row.split()
         for int8, latency in ((False, float_ms), (True, int8_ms)):
             if latency != "-":
-                name = f"{architecture} {variant.replace('_', ', ')} px, {'int8' if int8 else 'fp32'}"
-                found.append(Published(board, name, architecture, int8, float(macs), float(latency), source))
+                name = (
+                    f"{architecture} {variant.replace('_', ', ')} px, {'int8' if int8 else 'fp32'}"
+                )
+                found.append(
+                    Published(board, name, architecture, int8, float(macs), float(latency), source)
+                )
     return found
 
 
 # architecture, width_size, million multiply-accumulates, milliseconds in floats, in int8
 FIGURES = (
-    *_figures("pi-zero2w", NCNN, "mobilenet 1.0_224 569 163 91\nmobilenet_v2 1.0_224 300 147 -\nresnet50 1.0_224 3860 783 498"),
+    *_figures(
+        "pi-zero2w",
+        NCNN,
+        "mobilenet 1.0_224 569 163 91\nmobilenet_v2 1.0_224 300 147 -\nresnet50 1.0_224 3860 783 498",
+    ),
     *_figures("pi4", XNNPACK, "mobilenet 1.0_224 569 77 24\nmobilenet_v2 1.0_224 300 46 17"),
     *_figures("pi4", NCNN, "resnet50 1.0_224 3860 263 197"),
-    *_figures("pi5", NCNN, "mobilenet 1.0_224 569 9.0 8.7\nmobilenet_v2 1.0_224 300 10.5 -\nresnet50 1.0_224 3860 46 41"),
+    *_figures(
+        "pi5",
+        NCNN,
+        "mobilenet 1.0_224 569 9.0 8.7\nmobilenet_v2 1.0_224 300 10.5 -\nresnet50 1.0_224 3860 46 41",
+    ),
     *_figures(
         "phone",
         HOSTED,
@@ -77,5 +91,11 @@ mobilenet_v2 1.0_224 300 17.5 12
 
 def nearest(board: str, architecture: str, int8: bool, macs: int) -> Published | None:
     """The figure of this board and architecture that is nearest in precision, then in work; None where there is none."""
-    fitting = [figure for figure in FIGURES if (figure.board, figure.architecture) == (board, architecture)]
-    return min(fitting, key=lambda figure: (figure.int8 != int8, abs(math.log(figure.million_macs * 1e6 / macs))), default=None)
+    fitting = [
+        figure for figure in FIGURES if (figure.board, figure.architecture) == (board, architecture)
+    ]
+    return min(
+        fitting,
+        key=lambda figure: (figure.int8 != int8, abs(math.log(figure.million_macs * 1e6 / macs))),
+        default=None,
+    )

@@ -14,4 +14,11 @@ def as_record(name: str, found: Classification, top: int | None = None) -> dict[
     if top is None and len(found.scores) > MANY_LABELS:
         top = MANY_LABELS
     scores = {label: round(score, 6) for label, score in found.scores[:top]}
-    return {"photo": name, "label": found.label, "score": round(found.score, 6), "group": found.group, "scores": scores, "engine": found.engine}
+    return {
+        "photo": name,
+        "label": found.label,
+        "score": round(found.score, 6),
+        "group": found.group,
+        "scores": scores,
+        "engine": found.engine,
+    }

@@ -44,17 +44,35 @@ _CLAIMED = (  # system, accuracy, of cats, of dogs, in words
     ("ResNet50, ImageNet weights", None, 0.80, 0.80, "80 % of cats, 80 % of dogs"),
     ("ResNet50, transfer", None, None, None, "never finished"),
     ("MobileNet, ImageNet weights", None, 0.75, 0.90, "75 % of cats, 90 % of dogs"),
-    ("Google Cloud Vision API", None, 1.0, 1.0, "100 of 100 cats, with more than 97 % confidence; 100 of 100 dogs, with 90 to 99 %"),
+    (
+        "Google Cloud Vision API",
+        None,
+        1.0,
+        1.0,
+        "100 of 100 cats, with more than 97 % confidence; 100 of 100 dogs, with 90 to 99 %",
+    ),
 )
-CLAIMS = [{"system": name, "accuracy": share, "classes": {"cat": cats, "dog": dogs}, "said": said} for name, share, cats, dogs, said in _CLAIMED]
+CLAIMS = [
+    {"system": name, "accuracy": share, "classes": {"cat": cats, "dog": dogs}, "said": said}
+    for name, share, cats, dogs, said in _CLAIMED
+]
 
 # A record's parts: int stands for a whole number, float for one from 0 to 1, [x] for any number of x, (x, y) for these two.
 _RIGHT = {"photos": int, "accuracy": float, "accuracy_interval": (float, float)}
-_CLASS = {**_RIGHT, "answers": {str: int}, "mean_confidence": float, "confidence_histogram": (int,) * BINS}
+_CLASS = {
+    **_RIGHT,
+    "answers": {str: int},
+    "mean_confidence": float,
+    "confidence_histogram": (int,) * BINS,
+}
 _RECORD = {
     **{"model": str, "engine": str, "data": [str], "command": str},
     **{**_RIGHT, "balanced_accuracy": float, "calibration_error": float},
-    **{"classes": {str: _CLASS}, "mistakes": int, "worst": [{"photo": str, "label": str, "answer": str, "score": float}]},
+    **{
+        "classes": {str: _CLASS},
+        "mistakes": int,
+        "worst": [{"photo": str, "label": str, "answer": str, "score": float}],
+    },
 }
 _KINDS = {str: "text", int: "a whole number", float: "a number from 0 to 1"}
 
@@ -111,14 +129,20 @@ def read_records(path: Path) -> Iterator[Record]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {getattr(error, 'strerror', None) or 'not text'}; expected {_EXPECTED}") from None
+        raise DataError(
+            f"{path}: {getattr(error, 'strerror', None) or 'not text'}; expected {_EXPECTED}"
+        ) from None
     if not any(map(str.strip, lines)):
         raise DataError(f"{path}: empty; expected {_EXPECTED}")
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 record = json.loads(line)
-                misfit = _misfit(record, _RECORD, "") or _misfit(record.get("file_bytes") or 0, int, "file_bytes") or _misfit_of_ways(record)
+                misfit = (
+                    _misfit(record, _RECORD, "")
+                    or _misfit(record.get("file_bytes") or 0, int, "file_bytes")
+                    or _misfit_of_ways(record)
+                )
             except json.JSONDecodeError as error:
                 misfit = f"not JSON ({error.msg})"
             if misfit:
@@ -132,12 +156,25 @@ def _misfit(value: Any, shape: Any, where: str) -> str | None:
         if not isinstance(value, dict) or not value:
             return f"'{where}' is no object" if where else "no JSON object"
         parts = [(key, shape.get(str) or shape[key]) for key in (value if str in shape else shape)]
-        return next((misfit for key, kind in parts if (misfit := f"no '{key}'" if key not in value else _misfit(value[key], kind, key))), None)
+        return next(
+            (
+                misfit
+                for key, kind in parts
+                if (misfit := f"no '{key}'" if key not in value else _misfit(value[key], kind, key))
+            ),
+            None,
+        )
     if isinstance(shape, (list, tuple)):
         if not isinstance(value, list) or (isinstance(shape, tuple) and len(value) != len(shape)):
-            return f"'{where}' is no list" + (f" of {len(shape)}" if isinstance(shape, tuple) else "")
+            return f"'{where}' is no list" + (
+                f" of {len(shape)}" if isinstance(shape, tuple) else ""
+            )
         return next((misfit for item in value if (misfit := _misfit(item, shape[0], where))), None)
-    fits = isinstance(value, str) if shape is str else type(value) in (int, shape) and 0 <= value <= (1 if shape is float else math.inf)
+    fits = (
+        isinstance(value, str)
+        if shape is str
+        else type(value) in (int, shape) and 0 <= value <= (1 if shape is float else math.inf)
+    )
     return None if fits else f"'{where}' is not {_KINDS[shape]}"
 
 
@@ -146,13 +183,19 @@ def read_history(path: Path) -> History:
     path = path / "history.csv" if path.is_dir() else path
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+            rows = [
+                {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
+            ]
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; expected a run folder of edgecat train, or the history.csv in it") from None
+        raise DataError(
+            f"{path}: {error.strerror}; expected a run folder of edgecat train, or the history.csv in it"
+        ) from None
     except (ValueError, TypeError, csv.Error):
         rows = []
     if not rows or not {"epoch", "training_loss", "validation_loss", "accuracy"} <= rows[0].keys():
-        raise DataError(f"{path}: no training history; expected a run folder of edgecat train, or the history.csv in it")
+        raise DataError(
+            f"{path}: no training history; expected a run folder of edgecat train, or the history.csv in it"
+        )
     return History(path.resolve().parent.name, rows, _training(path.with_name("training.json")))
 
 
@@ -163,7 +206,12 @@ def _training(path: Path) -> str:
         words = ["edgecat", "train", asked.pop("architecture"), *asked.pop("data")]
         for name, value in asked.items():
             given = value if isinstance(value, list) else [value]
-            words += [word for item in given if item is not None for word in (f"--{name.replace('_', '-')}", str(item))]
+            words += [
+                word
+                for item in given
+                if item is not None
+                for word in (f"--{name.replace('_', '-')}", str(item))
+            ]
         return f"{sum(record['data']['photos'].values()):,} photos, {typed(words)}"
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return "history.csv alone, without the training.json that tells its data"
@@ -171,13 +219,19 @@ def _training(path: Path) -> str:
 
 def _misfit_of_ways(record: Record) -> str | None:
     ways = record.get("ways")
-    return None if ways is None else _misfit(ways, {str: dict.fromkeys(record["classes"], float)}, "ways")
+    return (
+        None
+        if ways is None
+        else _misfit(ways, {str: dict.fromkeys(record["classes"], float)}, "ways")
+    )
 
 
 # Measuring
 
 
-def measure_latency(classifiers: Sequence[Classifier], photos: Sequence[Path], on_step: Callable[[int], None]) -> list[dict[str, float]]:
+def measure_latency(
+    classifiers: Sequence[Classifier], photos: Sequence[Path], on_step: Callable[[int], None]
+) -> list[dict[str, float]]:
     """For each classifier the medians, in milliseconds: `photo`, from the file to the answer, and `engine` alone.
 
     Warm, by turns photo by photo, so that whatever else the machine does meets all alike. Photos that cannot be read are passed over. Raises DataError.
@@ -193,9 +247,16 @@ def measure_latency(classifiers: Sequence[Classifier], photos: Sequence[Path], o
         if done > 0:
             on_step(done)
     if not all(taken):
-        raise DataError(f"{chosen[0]}: neither this nor the other photos can be read; expected some that can")
-    medians = [[round(statistics.median(times), 3) for times in zip(*both, strict=True)] for both in taken]
-    return [{"photo": whole, "engine": engine, "measurements": len(both)} for both, (whole, engine) in zip(taken, medians, strict=True)]
+        raise DataError(
+            f"{chosen[0]}: neither this nor the other photos can be read; expected some that can"
+        )
+    medians = [
+        [round(statistics.median(times), 3) for times in zip(*both, strict=True)] for both in taken
+    ]
+    return [
+        {"photo": whole, "engine": engine, "measurements": len(both)}
+        for both, (whole, engine) in zip(taken, medians, strict=True)
+    ]
 
 
 def system(record: Record, latency: Record | None = None) -> dict[str, Any]:
@@ -212,8 +273,13 @@ def made_by(command: Sequence[str]) -> dict[str, Any]:
         "program": f"edgecat report {version('edgecat')}",
         "command": typed(command),
         "date": datetime.now(timezone.utc).isoformat(timespec="minutes"),
-        "machine": {key: machine[key] for key in ("board", "processor", "cores", "system") if key in machine},
-        "versions": {"Python": platform.python_version(), **{name: version(name) for name in ("numpy", "pillow", "matplotlib", "jinja2")}},
+        "machine": {
+            key: machine[key] for key in ("board", "processor", "cores", "system") if key in machine
+        },
+        "versions": {
+            "Python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "pillow", "matplotlib", "jinja2")},
+        },
     }
 
 
@@ -223,19 +289,41 @@ def made_by(command: Sequence[str]) -> dict[str, Any]:
 def table(comparison: Comparison) -> tuple[list[str], list[list[Cell]], list[list[Cell]]]:
     """Headings, rows of the systems, a row for each claim; in a row that is shorter than the headings, the last cell stands for all the rest."""
     labels = comparison.labels if len(comparison.labels) <= MANY_CLASSES else []
-    headings = ["System", "Accuracy", *labels, "Balanced accuracy", "Calibration error", "Model size", "Photo to answer", "Engine alone"]
+    headings = [
+        "System",
+        "Accuracy",
+        *labels,
+        "Balanced accuracy",
+        "Calibration error",
+        "Model size",
+        "Photo to answer",
+        "Engine alone",
+    ]
     headings += ["A million photos", "Needs network", "Measured on"]
     rows = []
     for number, record in enumerate(comparison.systems, 1):
-        classes, times, remote, cost = record["classes"], record["latency_ms"], record["needs_network"], record["cost_of_a_million_usd"]
+        classes, times, remote, cost = (
+            record["classes"],
+            record["latency_ms"],
+            record["needs_network"],
+            record["cost_of_a_million_usd"],
+        )
         rows.append(
             [
                 Cell(f"{number}. {record['model']}", note=record["engine"]),
-                *(_share(known["accuracy"], known["accuracy_interval"]) if known else NOTHING for known in (record, *map(classes.get, labels))),
+                *(
+                    _share(known["accuracy"], known["accuracy_interval"]) if known else NOTHING
+                    for known in (record, *map(classes.get, labels))
+                ),
                 _share(record["balanced_accuracy"]),
                 _share(record["calibration_error"]),
-                NOTHING if remote else Cell(f"{record['file_bytes'] / 1e6:.2f} MB", record["file_bytes"]),
-                *(Cell(f"{times[part]:.2f} ms", times[part]) if times else NOT_TIMED for part in ("photo", "engine")),
+                NOTHING
+                if remote
+                else Cell(f"{record['file_bytes'] / 1e6:.2f} MB", record["file_bytes"]),
+                *(
+                    Cell(f"{times[part]:.2f} ms", times[part]) if times else NOT_TIMED
+                    for part in ("photo", "engine")
+                ),
                 Cell(f"${cost:,.2f}", cost),
                 Cell("yes" if remote else "no"),
                 Cell(f"{record['photos']:,} photos", record["photos"], ", ".join(record["data"])),
@@ -246,7 +334,10 @@ def table(comparison: Comparison) -> tuple[list[str], list[list[Cell]], list[lis
     claims = [
         [
             Cell(claim["system"], note="student report's own claim"),
-            *(NOTHING if share is None else Cell(f"{share:.0%}", share) for share in (claim["accuracy"], *map(claim["classes"].get, labels))),
+            *(
+                NOTHING if share is None else Cell(f"{share:.0%}", share)
+                for share in (claim["accuracy"], *map(claim["classes"].get, labels))
+            ),
             Cell(claim["said"]),
         ]
         for claim in comparison.claims
@@ -254,7 +345,10 @@ def table(comparison: Comparison) -> tuple[list[str], list[list[Cell]], list[lis
     return headings, rows, claims
 
 
-_WAYS = {"best label": "the group of the label with the highest score", "sums among": "the group with the largest sum of those that the photos show"}
+_WAYS = {
+    "best label": "the group of the label with the highest score",
+    "sums among": "the group with the largest sum of those that the photos show",
+}
 
 
 def _other_ways(number: int, record: Record, labels: Sequence[str]) -> Iterator[list[Cell]]:
@@ -264,11 +358,18 @@ def _other_ways(number: int, record: Record, labels: Sequence[str]) -> Iterator[
         explained = next((words for name, words in _WAYS.items() if way.startswith(name)), None)
         if explained:
             right = sum(shares[label] * photos[label] for label in photos) / sum(photos.values())
-            yield [Cell(f"{number}. by {way}"), _share(right), *(_share(shares[label]) if label in shares else NOTHING for label in labels), Cell(explained)]
+            yield [
+                Cell(f"{number}. by {way}"),
+                _share(right),
+                *(_share(shares[label]) if label in shares else NOTHING for label in labels),
+                Cell(explained),
+            ]
 
 
 def _share(value: float, interval: Sequence[float] | None = None) -> Cell:
-    return Cell(f"{value:.2%}", value, f"{100 * interval[0]:.1f} to {interval[1]:.1%}" if interval else "")
+    return Cell(
+        f"{value:.2%}", value, f"{100 * interval[0]:.1f} to {interval[1]:.1%}" if interval else ""
+    )
 
 
 def source(record: Record) -> str:
@@ -289,11 +390,18 @@ def sources(comparison: Comparison) -> dict[str, list[int]]:
 
 def plots(comparison: Comparison) -> Iterator[tuple[str, Plot]]:
     """Each plot with the title of its section."""
-    numbered = [(f"{number}. {record['model']}", record) for number, record in enumerate(comparison.systems, 1)]
+    numbered = [
+        (f"{number}. {record['model']}", record)
+        for number, record in enumerate(comparison.systems, 1)
+    ]
     with drawing.style():
         yield "Accuracy against latency", _accuracy_against_latency(numbered)
         for title, draw in (("Confidence", _confidence), ("Confusion", _confusion)):
-            yield from ((title, draw(*system)) for system in numbered if len(system[1]["classes"]) <= MANY_CLASSES)
+            yield from (
+                (title, draw(*system))
+                for system in numbered
+                if len(system[1]["classes"]) <= MANY_CLASSES
+            )
         yield from (("Training", _curves(history)) for history in comparison.histories)
 
 
@@ -303,41 +411,86 @@ def _accuracy_against_latency(systems: Sequence[tuple[str, Record]]) -> Plot:
         low, high = record["accuracy_interval"]
         latency = record["latency_ms"]["photo"] if record["latency_ms"] else None
         size = (record["file_bytes"] or 0) / 1e6
-        points.append(drawing.Point(name.partition(".")[0], 100 * record["accuracy"], latency, size, (100 * low, 100 * high)))
-        said.append(f"{name}: {100 * record['accuracy']:.2f} %" + (f" in {latency:.2f} ms, {size:.2f} MB" if latency else ", not timed here"))
+        points.append(
+            drawing.Point(
+                name.partition(".")[0],
+                100 * record["accuracy"],
+                latency,
+                size,
+                (100 * low, 100 * high),
+            )
+        )
+        said.append(
+            f"{name}: {100 * record['accuracy']:.2f} %"
+            + (f" in {latency:.2f} ms, {size:.2f} MB" if latency else ", not timed here")
+        )
     figure, axes = drawing.figure_of(5, 3.6)
-    drawing.draw_accuracy_against_latency(axes, points, "milliseconds from photo to answer, one thread")
+    drawing.draw_accuracy_against_latency(
+        axes, points, "milliseconds from photo to answer, one thread"
+    )
     title = f"{', '.join(name for name, _ in systems)}; the area is the model's size, the bar the 95 % interval, a dashed line a system not timed here"
-    return Plot(title, drawing.as_svg(figure), "; ".join(said), " · ".join(dict.fromkeys(source(record) for _, record in systems)))
+    return Plot(
+        title,
+        drawing.as_svg(figure),
+        "; ".join(said),
+        " · ".join(dict.fromkeys(source(record) for _, record in systems)),
+    )
 
 
 def _confidence(name: str, record: Record) -> Plot:
     classes = record["classes"]
     figure, *rows = drawing.figure_of(4, 0.7 + 0.9 * len(classes), len(classes))
     for place, ((label, of_class), axes) in enumerate(zip(classes.items(), rows, strict=True)):
-        axes.bar([(bin + 0.5) / BINS for bin in range(BINS)], of_class["confidence_histogram"], 0.9 / BINS, color=f"C{place}")
+        axes.bar(
+            [(bin + 0.5) / BINS for bin in range(BINS)],
+            of_class["confidence_histogram"],
+            0.9 / BINS,
+            color=f"C{place}",
+        )
         axes.axvline(of_class["mean_confidence"], color="0.5", linestyle="--", linewidth=1)
         axes.set(xlim=(0, 1), ylabel=label)
         axes.yaxis.get_major_locator().set_params(integer=True, nbins=3)
     rows[-1].set_xlabel("score of the answer; dashed: the mean")
-    alt = "; ".join(f"{label}: mean score {of_class['mean_confidence']:.1%} over {of_class['photos']:,} photos" for label, of_class in classes.items())
+    alt = "; ".join(
+        f"{label}: mean score {of_class['mean_confidence']:.1%} over {of_class['photos']:,} photos"
+        for label, of_class in classes.items()
+    )
     return Plot(name, drawing.as_svg(figure), alt, source(record))
 
 
 def _confusion(name: str, record: Record) -> Plot:
     classes = record["classes"]
-    answers = sorted({*classes, *(answer for of_class in classes.values() for answer in of_class["answers"])})[: 2 * MANY_CLASSES]
-    counts = [[of_class["answers"].get(answer, 0) for answer in answers] for of_class in classes.values()]
+    answers = sorted(
+        {*classes, *(answer for of_class in classes.values() for answer in of_class["answers"])}
+    )[: 2 * MANY_CLASSES]
+    counts = [
+        [of_class["answers"].get(answer, 0) for answer in answers] for of_class in classes.values()
+    ]
     figure, axes = drawing.figure_of(1.2 + 0.75 * len(answers), 1 + 0.55 * len(classes))
-    axes.imshow([[count / max(1, sum(row)) for count in row] for row in counts], cmap="Blues", vmin=0, vmax=1.4, aspect="auto")  # 1.4: dark text stays legible
+    axes.imshow(
+        [[count / max(1, sum(row)) for count in row] for row in counts],
+        cmap="Blues",
+        vmin=0,
+        vmax=1.4,
+        aspect="auto",
+    )  # 1.4: dark text stays legible
     for y, row in enumerate(counts):
         for x, count in enumerate(row):
-            axes.text(x, y, f"{count:,}", ha="center", va="center", weight="bold" if answers[x] == list(classes)[y] else "normal")
+            axes.text(
+                x,
+                y,
+                f"{count:,}",
+                ha="center",
+                va="center",
+                weight="bold" if answers[x] == list(classes)[y] else "normal",
+            )
     axes.set_xticks(range(len(answers)), answers, rotation=45 if len(answers) > 4 else 0)
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="answer", ylabel="photos of")
     alt = "; ".join(
-        f"{label}: " + ", ".join(f"{count:,} {answer}" for answer, count in zip(answers, row, strict=True)) for label, row in zip(classes, counts, strict=True)
+        f"{label}: "
+        + ", ".join(f"{count:,} {answer}" for answer, count in zip(answers, row, strict=True))
+        for label, row in zip(classes, counts, strict=True)
     )
     return Plot(name, drawing.as_svg(figure), alt, source(record))
 
@@ -345,7 +498,9 @@ def _confusion(name: str, record: Record) -> Plot:
 def _curves(history: History) -> Plot:
     best = max(row["accuracy"] for row in history.rows)
     text = f"{len(history.rows)} epochs; best mean accuracy on the validation part {best:.2%}"
-    return Plot(history.name, drawing.as_svg(drawing.draw_history(history.rows, 1)), text, history.source)
+    return Plot(
+        history.name, drawing.as_svg(drawing.draw_history(history.rows, 1)), text, history.source
+    )
 
 
 # The mistakes
@@ -362,7 +517,9 @@ def gallery(record: Record, photos: Collection[str], most: int) -> Iterator[tupl
 # The files
 
 
-def as_html(comparison: Comparison, on_step: Callable[[int, int], None] = lambda done, of: None) -> str:
+def as_html(
+    comparison: Comparison, on_step: Callable[[int, int], None] = lambda done, of: None
+) -> str:
     """One page that needs nothing beside it: no script, no address."""
     import jinja2
 
@@ -373,11 +530,27 @@ def as_html(comparison: Comparison, on_step: Callable[[int, int], None] = lambda
         sections.setdefault(title, []).append(plot)
         on_step(done, steps)
     each = max(3, GALLERY // len(comparison.systems))
-    mistakes = [(record, list(gallery(record, comparison.photos, each))) for record in comparison.systems]
+    mistakes = [
+        (record, list(gallery(record, comparison.photos, each))) for record in comparison.systems
+    ]
     page = (Path(__file__).parent / "report.html.jinja").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(page)
-    of = {"headings": headings, "rows": rows, "claims": claims, "sections": sections, "mistakes": mistakes}
-    return template.render(of, systems=comparison.systems, made_by=comparison.made_by, sources=sources(comparison), source=source)
+    template = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(page)
+    of = {
+        "headings": headings,
+        "rows": rows,
+        "claims": claims,
+        "sections": sections,
+        "mistakes": mistakes,
+    }
+    return template.render(
+        of,
+        systems=comparison.systems,
+        made_by=comparison.made_by,
+        sources=sources(comparison),
+        source=source,
+    )
 
 
 def as_markdown(comparison: Comparison) -> str:
@@ -395,10 +568,25 @@ def as_markdown(comparison: Comparison) -> str:
         row(headings),
         row(["---", *["---:"] * (len(headings) - 2), "---"]),
     ]
-    for cells in ([*cells[:-1], *[NOTHING] * (len(headings) - len(cells)), cells[-1]] for cells in [*rows, *claims]):
-        lines.append(row([f"{cell.text} ({cell.note})" if cell.note else cell.text for cell in cells]))
-    lines += ["", *(f"- {', '.join(map(str, numbers))}: {_escaped(found)}" for found, numbers in sources(comparison).items()), ""]
-    lines += [f"Made by {_escaped(made['command'])} on {made['date']}: {machine['processor']}, {machine['cores']} cores.", ""]
+    for cells in (
+        [*cells[:-1], *[NOTHING] * (len(headings) - len(cells)), cells[-1]]
+        for cells in [*rows, *claims]
+    ):
+        lines.append(
+            row([f"{cell.text} ({cell.note})" if cell.note else cell.text for cell in cells])
+        )
+    lines += [
+        "",
+        *(
+            f"- {', '.join(map(str, numbers))}: {_escaped(found)}"
+            for found, numbers in sources(comparison).items()
+        ),
+        "",
+    ]
+    lines += [
+        f"Made by {_escaped(made['command'])} on {made['date']}: {machine['processor']}, {machine['cores']} cores.",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -409,11 +597,26 @@ def _escaped(text: str) -> str:
 
 def as_json(comparison: Comparison) -> str:
     """Every number of the page."""
-    return json.dumps({"made_by": comparison.made_by, "systems": comparison.systems, "claims": comparison.claims}, ensure_ascii=False, indent=1) + "\n"
+    return (
+        json.dumps(
+            {
+                "made_by": comparison.made_by,
+                "systems": comparison.systems,
+                "claims": comparison.claims,
+            },
+            ensure_ascii=False,
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 def made_here(path: Path) -> bool:
     """Whether `edgecat report` wrote this file."""
-    marks = {".html": '<meta name="generator" content="edgecat report', ".md": "<!-- made by edgecat report", ".json": '"program": "edgecat report'}
+    marks = {
+        ".html": '<meta name="generator" content="edgecat report',
+        ".md": "<!-- made by edgecat report",
+        ".json": '"program": "edgecat report',
+    }
     with path.open("rb") as file:
         return marks[path.suffix].encode() in file.read(300)

@@ -75,7 +75,10 @@ class Series:
         while not self.stable and (time.perf_counter() < until or len(self.warm_up) < 2):
             self.warm_up.append(sum(self.work()))
             last, before = self.warm_up[-WINDOW:], self.warm_up[-2 * WINDOW : -WINDOW]
-            self.stable = len(before) == WINDOW and abs(statistics.median(last) / statistics.median(before) - 1) < STABLE
+            self.stable = (
+                len(before) == WINDOW
+                and abs(statistics.median(last) / statistics.median(before) - 1) < STABLE
+            )
 
     def slice(self) -> None:
         """Some runs in a row, after one that does not count and brings back to the caches what others pushed out."""
@@ -93,12 +96,19 @@ class Series:
         return self.spent >= seconds or (len(self.times) >= MIN_RUNS and self.spent >= MIN_SECONDS)
 
 
-def take_turns(series: Sequence[Series], seconds: float, on_step: Callable[[int, int], None] = lambda done, of: None) -> None:
+def take_turns(
+    series: Sequence[Series],
+    seconds: float,
+    on_step: Callable[[int, int], None] = lambda done, of: None,
+) -> None:
     """Measure all, slice by slice, each until it has enough runs or the seconds are over."""
     while waiting := [each for each in series if not each.done(seconds)]:
         for each in waiting:
             each.slice()
-        share = min(max(each.spent / seconds, min(len(each.times) / MIN_RUNS, each.spent / MIN_SECONDS)) for each in series)
+        share = min(
+            max(each.spent / seconds, min(len(each.times) / MIN_RUNS, each.spent / MIN_SECONDS))
+            for each in series
+        )
         on_step(min(100, round(100 * share)), 100)
 
 
@@ -132,13 +142,24 @@ def summary(times: Iterable[float]) -> dict[str, float]:
     """Of milliseconds, by litert-benchmark's names and some more; outliers lie more than three quartile ranges beyond the quartiles (Tukey's far out)."""
     values = np.asarray(list(times))
     low, high = np.percentile(values, (25, 75))
-    percentiles = {f"p{percent}_ms": float(np.percentile(values, percent)) for percent in (5, 90, 95, 99)}
+    percentiles = {
+        f"p{percent}_ms": float(np.percentile(values, percent)) for percent in (5, 90, 95, 99)
+    }
     found = {
-        **{"avg_ms": float(values.mean()), "min_ms": float(values.min()), "max_ms": float(values.max()), "median_ms": float(np.median(values))},
+        **{
+            "avg_ms": float(values.mean()),
+            "min_ms": float(values.min()),
+            "max_ms": float(values.max()),
+            "median_ms": float(np.median(values)),
+        },
         **{"std_ms": float(values.std(ddof=1)) if len(values) > 1 else 0.0, **percentiles},
     }
     outliers = ((values < low - 3 * (high - low)) | (values > high + 3 * (high - low))).sum()
-    return {**{name: round(value, 4) for name, value in found.items()}, "num_runs": len(values), "outliers": int(outliers)}
+    return {
+        **{name: round(value, 4) for name, value in found.items()},
+        "num_runs": len(values),
+        "outliers": int(outliers),
+    }
 
 
 class Measurement:
@@ -158,26 +179,69 @@ class Measurement:
     def start_cold(self) -> None:
         """One more process that classifies one photo; raises EngineError where it cannot, or dies of it."""
         wanted = self.configuration
-        asked: Record = {"model": str(wanted.model), "engine": wanted.engine, "device": wanted.device, "threads": wanted.threads, "photo": str(self.photo)}
+        asked: Record = {
+            "model": str(wanted.model),
+            "engine": wanted.engine,
+            "device": wanted.device,
+            "threads": wanted.threads,
+            "photo": str(self.photo),
+        }
         if wanted.description is not None:
             asked["description"] = asdict(wanted.description)
         began = time.monotonic_ns()
-        done = subprocess.run([sys.executable, "-m", "edgecat.first_answer", json.dumps(asked)], capture_output=True, text=True, errors="replace", check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "edgecat.first_answer", json.dumps(asked)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
         try:
             said = json.loads(done.stdout.strip().splitlines()[-1])
         except (IndexError, ValueError):
-            reason = f"signal {signal.Signals(-done.returncode).name}" if done.returncode < 0 else (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise EngineError(f"{wanted.model}: a process that opens it ends at once ({reason}); it may not fit the memory that is free here") from None
+            reason = (
+                f"signal {signal.Signals(-done.returncode).name}"
+                if done.returncode < 0
+                else (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            )
+            raise EngineError(
+                f"{wanted.model}: a process that opens it ends at once ({reason}); it may not fit the memory that is free here"
+            ) from None
         if "error" in said:
             raise EngineError(said["error"])
-        clock = [said["clock"][step] for step in ("started", "imported", "opened", "prepared", "ran", "answered")]
-        names = ("python_ms", "import_ms", "open_ms", "prepare_ms", "first_inference_ms", "answer_ms")
-        steps = {name: (end - start) / 1e6 for name, start, end in zip(names, [began, *clock], clock, strict=False)}
-        self.cold.append({**steps, "total_ms": (clock[-1] - began) / 1e6, **{key: said[key] for key in ("first_peak_mb", "peak_mb", "steady_mb")}})
+        clock = [
+            said["clock"][step]
+            for step in ("started", "imported", "opened", "prepared", "ran", "answered")
+        ]
+        names = (
+            "python_ms",
+            "import_ms",
+            "open_ms",
+            "prepare_ms",
+            "first_inference_ms",
+            "answer_ms",
+        )
+        steps = {
+            name: (end - start) / 1e6
+            for name, start, end in zip(names, [began, *clock], clock, strict=False)
+        }
+        self.cold.append(
+            {
+                **steps,
+                "total_ms": (clock[-1] - began) / 1e6,
+                **{key: said[key] for key in ("first_peak_mb", "peak_mb", "steady_mb")},
+            }
+        )
 
     def open(self) -> None:
         wanted = self.configuration
-        self.classifier = Classifier(wanted.model, engine=wanted.engine, device=wanted.device, threads=wanted.threads, description=wanted.description)
+        self.classifier = Classifier(
+            wanted.model,
+            engine=wanted.engine,
+            device=wanted.device,
+            threads=wanted.threads,
+            description=wanted.description,
+        )
         tensor = self.classifier.tensor(self.classifier.pixels(self.photo))
         self.input_bytes = wanted.batch * tensor.nbytes
         tensors = np.ascontiguousarray(np.broadcast_to(tensor, (wanted.batch, *tensor.shape)))
@@ -202,7 +266,11 @@ class Measurement:
         if wanted.batch == 1:
             alone = [self._photos_a_second(1), 0.0]
             together = self._photos_a_second(workers) if workers > 1 else alone[0]
-            self.throughput = {"one_worker_per_s": round(alone[0], 2), "all_cores_per_s": round(together, 2), "workers": workers}
+            self.throughput = {
+                "one_worker_per_s": round(alone[0], 2),
+                "all_cores_per_s": round(together, 2),
+                "workers": workers,
+            }
 
     def _photos_a_second(self, workers: int) -> float:
         photos = 0
@@ -244,28 +312,76 @@ class Measurement:
         macs = inspection.network.macs if inspection else None
         per_second = macs * wanted.batch / latency["median_ms"] / 1e6 if macs else None
         peak = _peak(classifier, wanted)
-        cold = {key: round(statistics.median(start[key] for start in self.cold), 3) for key, value in self.cold[0].items() if value} if self.cold else {}
-        memory = {key: cold.pop(key) for key in ("first_peak_mb", "peak_mb", "steady_mb") if cold.get(key) is not None}
-        stages = [summary(times) for times in zip(*self.whole.times, strict=True)] if self.whole.times else []
+        cold = (
+            {
+                key: round(statistics.median(start[key] for start in self.cold), 3)
+                for key, value in self.cold[0].items()
+                if value
+            }
+            if self.cold
+            else {}
+        )
+        memory = {
+            key: cold.pop(key)
+            for key in ("first_peak_mb", "peak_mb", "steady_mb")
+            if cold.get(key) is not None
+        }
+        stages = (
+            [summary(times) for times in zip(*self.whole.times, strict=True)]
+            if self.whole.times
+            else []
+        )
         return {
             "format_version": FORMAT_VERSION,
             "program": f"edgecat bench {version('edgecat')}",
-            **{"model": self.name, "model_size_mb": round(wanted.model.stat().st_size / 2**20, 2), "sha256": card.sha256},
-            **{"architecture": card.architecture, "precision": card.precision, "accuracy": card.evaluation.get("accuracy") if card.evaluation else None},
-            **{"height": spec.height, "width": spec.width, "engine": classifier.engine, "device": wanted.device, "runs_on": classifier.runs_on},
-            **{"accelerators": [wanted.device.upper()], "fully_accelerated": wanted.device != "cpu"},  # an engine that would leave parts to the CPU is refused
-            "signature": (inspection.network.signature if inspection else "") or "serving_default",  # which LiteRT takes where a file has none
+            **{
+                "model": self.name,
+                "model_size_mb": round(wanted.model.stat().st_size / 2**20, 2),
+                "sha256": card.sha256,
+            },
+            **{
+                "architecture": card.architecture,
+                "precision": card.precision,
+                "accuracy": card.evaluation.get("accuracy") if card.evaluation else None,
+            },
+            **{
+                "height": spec.height,
+                "width": spec.width,
+                "engine": classifier.engine,
+                "device": wanted.device,
+                "runs_on": classifier.runs_on,
+            },
+            **{
+                "accelerators": [wanted.device.upper()],
+                "fully_accelerated": wanted.device != "cpu",
+            },  # an engine that would leave parts to the CPU is refused
+            "signature": (inspection.network.signature if inspection else "")
+            or "serving_default",  # which LiteRT takes where a file has none
             **{"num_threads": wanted.threads, "batch": wanted.batch},
             "cores_used": round(self.invoke.processor / self.invoke.wall, 2),
             "latency": {
-                **({"init_ms": cold["open_ms"], "warmup_first_ms": cold["first_inference_ms"]} if cold else {}),
-                **{"warmup_avg_ms": round(statistics.mean(self.invoke.warm_up), 4), "num_warmup_runs": len(self.invoke.warm_up)},
+                **(
+                    {"init_ms": cold["open_ms"], "warmup_first_ms": cold["first_inference_ms"]}
+                    if cold
+                    else {}
+                ),
+                **{
+                    "warmup_avg_ms": round(statistics.mean(self.invoke.warm_up), 4),
+                    "num_warmup_runs": len(self.invoke.warm_up),
+                },
                 **latency,
             },
             "throughput_mb_s": round(self.input_bytes / 2**20 / latency["avg_ms"] * 1000, 2),
             "inferences_per_s": round(1000 * wanted.batch / latency["median_ms"], 2),
             **({"cold": {**cold, "num_starts": len(self.cold)}} if cold else {}),
-            **({"stages": dict(zip(STAGES, stages, strict=True)), "photo_to_answer": summary(map(sum, self.whole.times))} if stages else {}),
+            **(
+                {
+                    "stages": dict(zip(STAGES, stages, strict=True)),
+                    "photo_to_answer": summary(map(sum, self.whole.times)),
+                }
+                if stages
+                else {}
+            ),
             **({"throughput": self.throughput} if self.throughput else {}),
             **({"memory": memory} if memory else {}),
             **({"macs": macs, "gmacs_per_s": round(per_second, 3)} if macs and per_second else {}),
@@ -277,7 +393,11 @@ class Measurement:
 
 
 def measure(
-    configurations: Sequence[Configuration], photo: Path, max_seconds: float, on_step: Progress, on_error: Callable[[EdgecatError], None]
+    configurations: Sequence[Configuration],
+    photo: Path,
+    max_seconds: float,
+    on_step: Progress,
+    on_error: Callable[[EdgecatError], None],
 ) -> tuple[list[Record], bool]:
     """A record of each configuration, in their order, and whether Ctrl-C ended it before time: what was measured until then is in them.
 
@@ -291,7 +411,11 @@ def measure(
     try:
         for start in range(COLD_STARTS):
             for number, each in enumerate(list(measurements)):
-                on_step("starting cold", start * len(measurements) + number + 1, COLD_STARTS * len(measurements))
+                on_step(
+                    "starting cold",
+                    start * len(measurements) + number + 1,
+                    COLD_STARTS * len(measurements),
+                )
                 _or_leave_out(each.start_cold, each, measurements, on_error)
         for each in list(measurements):
             _or_leave_out(each.open, each, measurements, on_error)
@@ -312,13 +436,35 @@ def measure(
         record = each.record()
         each.close()
         if record:
-            shared = {"photo": {"name": photo.name, "width": width, "height": height, "bytes": len(encoded.content)}, "board": described}
+            shared = {
+                "photo": {
+                    "name": photo.name,
+                    "width": width,
+                    "height": height,
+                    "bytes": len(encoded.content),
+                },
+                "board": described,
+            }
             doubts = board.warnings(described, before, after) + _doubts(record)
-            records.append({**record, **shared, "before": before, "after": after, "warnings": doubts, **({"interrupted": True} if interrupted else {})})
+            records.append(
+                {
+                    **record,
+                    **shared,
+                    "before": before,
+                    "after": after,
+                    "warnings": doubts,
+                    **({"interrupted": True} if interrupted else {}),
+                }
+            )
     return records, interrupted
 
 
-def _or_leave_out(work: Callable[[], None], each: Measurement, measurements: list[Measurement], on_error: Callable[[EdgecatError], None]) -> None:
+def _or_leave_out(
+    work: Callable[[], None],
+    each: Measurement,
+    measurements: list[Measurement],
+    on_error: Callable[[EdgecatError], None],
+) -> None:
     try:
         work()
     except EdgecatError as error:
@@ -329,10 +475,14 @@ def _or_leave_out(work: Callable[[], None], each: Measurement, measurements: lis
 def _doubts(record: Mapping[str, Any]) -> list[str]:
     found = []
     if not record["stable"]:
-        found.append(f"{record['model']}: the runs had not settled when measuring began; give more --max-seconds")
+        found.append(
+            f"{record['model']}: the runs had not settled when measuring began; give more --max-seconds"
+        )
     runs = record["latency"]["num_runs"]
     if runs < MIN_RUNS:
-        found.append(f"{record['model']}: {runs} runs, fewer than {MIN_RUNS}; give more --max-seconds")
+        found.append(
+            f"{record['model']}: {runs} runs, fewer than {MIN_RUNS}; give more --max-seconds"
+        )
     if record["num_threads"] > cores():
         found.append(f"{record['model']}: {record['num_threads']} threads on {cores()} cores")
     return found
@@ -363,7 +513,14 @@ def made_photo(path: Path) -> None:
     noise = np.rint(rng.normal(0, 3, (300, 4000, 3))).astype(np.int16)
     photo = Image.new("RGB", (4000, 3000))
     for band in range(10):  # which spares a small board 400 MB
-        pixels = np.asarray(shapes.resize((4000, 300), Image.Resampling.BICUBIC, (0, 3 * band, 40, 3 * band + 3))) + noise
+        pixels = (
+            np.asarray(
+                shapes.resize(
+                    (4000, 300), Image.Resampling.BICUBIC, (0, 3 * band, 40, 3 * band + 3)
+                )
+            )
+            + noise
+        )
         photo.paste(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), (0, 300 * band))
     photo.save(path, quality=90)
 
@@ -374,16 +531,25 @@ def read_records(path: Path) -> list[Record]:
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {getattr(error, 'strerror', None) or 'not text'}; expected {expected}") from None
+        raise DataError(
+            f"{path}: {getattr(error, 'strerror', None) or 'not text'}; expected {expected}"
+        ) from None
     records = []
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-            version_, known = record["format_version"], isinstance(record["latency"]["median_ms"], (int, float))
+            version_, known = (
+                record["format_version"],
+                isinstance(record["latency"]["median_ms"], (int, float)),
+            )
         except (ValueError, TypeError, KeyError):
-            raise DataError(f"{path}, line {number}: no record of a benchmark; expected {expected}") from None
+            raise DataError(
+                f"{path}, line {number}: no record of a benchmark; expected {expected}"
+            ) from None
         if version_ != FORMAT_VERSION or not known:
-            raise DataError(f"{path}, line {number}: format version {version_}, expected {FORMAT_VERSION}; measure anew, or use the edgecat that wrote it")
+            raise DataError(
+                f"{path}, line {number}: format version {version_}, expected {FORMAT_VERSION}; measure anew, or use the edgecat that wrote it"
+            )
         records.append(record)
     if not records:
         raise DataError(f"{path}: empty; expected {expected}")
@@ -392,18 +558,29 @@ def read_records(path: Path) -> list[Record]:
 
 def configuration_of(record: Mapping[str, Any]) -> tuple[Any, ...]:
     """What two records must share to be compared."""
-    return tuple(record.get(key) for key in ("model", "precision", "device", "num_threads", "batch"))
+    return tuple(
+        record.get(key) for key in ("model", "precision", "device", "num_threads", "batch")
+    )
 
 
 def same_board(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two records were measured on machines that say the same of themselves."""
-    return all(one.get("board", {}).get(key) == other.get("board", {}).get(key) for key in ("board", "processor", "cores", "machine"))
+    return all(
+        one.get("board", {}).get(key) == other.get("board", {}).get(key)
+        for key in ("board", "processor", "cores", "machine")
+    )
 
 
 def compare(before: Sequence[Record], after: Sequence[Record]) -> list[tuple[Record, Record]]:
     """Records of the same configuration, in the order of the first. Raises DataError where there are none."""
     found = {configuration_of(record): record for record in after}
-    pairs = [(record, found[configuration_of(record)]) for record in before if configuration_of(record) in found]
+    pairs = [
+        (record, found[configuration_of(record)])
+        for record in before
+        if configuration_of(record) in found
+    ]
     if not pairs:
-        raise DataError("no configuration is in both files; expected the same model, precision, device, threads and batch in each")
+        raise DataError(
+            "no configuration is in both files; expected the same model, precision, device, threads and batch in each"
+        )
     return pairs

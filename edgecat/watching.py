@@ -45,7 +45,9 @@ class Hysteresis:
 
     def __post_init__(self) -> None:
         if not 0 < self.gone <= self.appear <= 1:
-            raise ValueError(f"appear {self.appear:g} and gone {self.gone:g}, expected scores of 0 to 1, gone no higher than appear")
+            raise ValueError(
+                f"appear {self.appear:g} and gone {self.gone:g}, expected scores of 0 to 1, gone no higher than appear"
+            )
         if min(self.appear_frames, self.gone_frames) < 1 or not self.forget > 0:
             raise ValueError("expected at least one frame, and more than 0 seconds")
 
@@ -55,7 +57,9 @@ class Change(NamedTuple):
 
     label: str
     appeared: bool  # else it went
-    score: float | None  # of the frame that decided it; None where it is gone for having been unseen too long
+    score: (
+        float | None
+    )  # of the frame that decided it; None where it is gone for having been unseen too long
 
 
 class Event(NamedTuple):
@@ -103,7 +107,10 @@ class Presence:
 
 
 def watch(
-    classifier: Classifier, frames: Iterable[Frame | None], labels: Sequence[str] = (), hysteresis: Hysteresis | None = None
+    classifier: Classifier,
+    frames: Iterable[Frame | None],
+    labels: Sequence[str] = (),
+    hysteresis: Hysteresis | None = None,
 ) -> Generator[Event, None, None]:
     """What appears in `frames` and what goes, as it happens; a None among them says that there is none right now.
 
@@ -115,7 +122,9 @@ def watch(
         if frame is None:
             changes = presence.step(None, time.monotonic())
         else:
-            changes = presence.step(_scores(classifier.classify(frame.pixels), classifier.card), frame.at)
+            changes = presence.step(
+                _scores(classifier.classify(frame.pixels), classifier.card), frame.at
+            )
         for change in changes:
             yield Event(change, frame)
 
@@ -126,7 +135,11 @@ def watched(card: ModelCard, labels: Sequence[str] = ()) -> tuple[str, ...]:
     for label in labels:
         if label not in groups and label not in card.labels:
             raise ModelError(f"'{label}' is no label of this model; expected {', '.join(groups)}")
-    return tuple(labels) or tuple(group for group in groups if group in ("cat", "dog")) or tuple(group for group in groups if group != NOTHING)
+    return (
+        tuple(labels)
+        or tuple(group for group in groups if group in ("cat", "dog"))
+        or tuple(group for group in groups if group != NOTHING)
+    )
 
 
 def _scores(result: Classification, card: ModelCard) -> dict[str, float]:
@@ -162,7 +175,9 @@ def new_photos(
         took = time.monotonic() - now
         known = {path: state for path, state in known.items() if path in there}
         waiting = {
-            path: waiting[path] if path in waiting and waiting[path][0] == state else (state, now) for path, state in there.items() if known.get(path) != state
+            path: waiting[path] if path in waiting and waiting[path][0] == state else (state, now)
+            for path, state in there.items()
+            if known.get(path) != state
         }
         for path, (state, since) in sorted(waiting.items(), key=lambda item: (item[1][0], item[0])):
             if now - since < SETTLE:
@@ -194,9 +209,13 @@ def _look(folder: str | os.PathLike[str], recursive: bool) -> dict[str, _State]:
     try:
         return dict(_photos(os.fspath(folder), recursive))
     except (FileNotFoundError, NotADirectoryError):
-        raise EdgecatError(f"{folder}: no such folder; it was removed, or its drive is not there") from None
+        raise EdgecatError(
+            f"{folder}: no such folder; it was removed, or its drive is not there"
+        ) from None
     except OSError as error:
-        raise EdgecatError(f"{error.filename or folder}: cannot be looked through ({error.strerror})") from None
+        raise EdgecatError(
+            f"{error.filename or folder}: cannot be looked through ({error.strerror})"
+        ) from None
 
 
 def _photos(folder: str, recursive: bool) -> Iterator[tuple[str, _State]]:
@@ -227,7 +246,10 @@ def camera_frames(camera: str, every: float = 0.5) -> Iterator[Frame]:
 
 
 def _opencv_frames(camera: str, every: float) -> Iterator[Frame]:
-    for setting, quiet in (("OPENCV_LOG_LEVEL", "OFF"), ("OPENCV_FFMPEG_LOGLEVEL", "-8")):  # what goes wrong is said below
+    for setting, quiet in (
+        ("OPENCV_LOG_LEVEL", "OFF"),
+        ("OPENCV_FFMPEG_LOGLEVEL", "-8"),
+    ):  # what goes wrong is said below
         os.environ.setdefault(setting, quiet)
     cv2 = _library("cv2", "pip install 'edgecat[camera]'")
     video = Path(camera).is_file()
@@ -235,30 +257,49 @@ def _opencv_frames(camera: str, every: float) -> Iterator[Frame]:
     frames, due = 0, -math.inf
     try:
         if not capture.isOpened():
-            raise EdgecatError(f"{camera}: cannot be opened as a camera or video; is it plugged in, and used by no other program?")
+            raise EdgecatError(
+                f"{camera}: cannot be opened as a camera or video; is it plugged in, and used by no other program?"
+            )
         rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
-        while capture.grab():  # all of them, so that a camera's queue holds nothing old; only what is due is decoded
+        while (
+            capture.grab()
+        ):  # all of them, so that a camera's queue holds nothing old; only what is due is decoded
             at = frames / rate if video else time.monotonic()
             frames += 1
             if at >= due:
                 due = at + every
                 _, pixels = capture.retrieve()
-                yield Frame(f"{camera} at {at:.1f} s" if video else f"camera {camera}", cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), at)
+                yield Frame(
+                    f"{camera} at {at:.1f} s" if video else f"camera {camera}",
+                    cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB),
+                    at,
+                )
     finally:
         capture.release()
     if not video or not frames:
-        raise EdgecatError(f"{camera}: gives no more pictures; was it unplugged?" if not video else f"{camera}: no picture in this video can be read")
+        raise EdgecatError(
+            f"{camera}: gives no more pictures; was it unplugged?"
+            if not video
+            else f"{camera}: no picture in this video can be read"
+        )
 
 
 def _picamera_frames(every: float) -> Iterator[Frame]:
     os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")
-    library = _library(PICAMERA, "sudo apt install python3-picamera2, for an environment made with --system-site-packages")
+    library = _library(
+        PICAMERA,
+        "sudo apt install python3-picamera2, for an environment made with --system-site-packages",
+    )
     try:
         camera = library.Picamera2()
-        camera.configure(camera.create_video_configuration(main={"size": CAMERA_SIZE, "format": "BGR888"}))  # picamera2's name for RGB arrays
+        camera.configure(
+            camera.create_video_configuration(main={"size": CAMERA_SIZE, "format": "BGR888"})
+        )  # picamera2's name for RGB arrays
         camera.start()
     except (IndexError, RuntimeError) as error:
-        raise EdgecatError(f"{PICAMERA}: no camera ({error}); is its cable in, and is it used by no other program?") from None
+        raise EdgecatError(
+            f"{PICAMERA}: no camera ({error}); is its cable in, and is it used by no other program?"
+        ) from None
     try:
         while True:
             began = time.monotonic()
@@ -272,7 +313,9 @@ def _captured(camera: Any) -> Pixels:
     try:
         pixels: Pixels = camera.capture_array("main")
     except (RuntimeError, OSError) as error:
-        raise EdgecatError(f"{PICAMERA}: gives no more pictures ({error}); is its cable in?") from None
+        raise EdgecatError(
+            f"{PICAMERA}: gives no more pictures ({error}); is its cable in?"
+        ) from None
     return pixels
 
 
@@ -280,6 +323,10 @@ def _library(name: str, install: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:
-        raise EdgecatError(f"watching a camera needs '{name}'; install it with: {install}") from None
+        raise EdgecatError(
+            f"watching a camera needs '{name}'; install it with: {install}"
+        ) from None
     except ImportError as error:
-        raise EdgecatError(f"'{name}' cannot be imported ({error}); install it anew with: {install}") from None
+        raise EdgecatError(
+            f"'{name}' cannot be imported ({error}); install it anew with: {install}"
+        ) from None

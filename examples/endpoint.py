@@ -11,7 +11,9 @@ classifier = edgecat.Classifier()
 
 
 @app.post("/classify")
-def classify(photo: Annotated[bytes, Body(media_type="image/*")]) -> dict[str, object]:  # no `async`: FastAPI runs it in a thread of its pool
+def classify(
+    photo: Annotated[bytes, Body(media_type="image/*")],
+) -> dict[str, object]:  # no `async`: FastAPI runs it in a thread of its pool
     try:
         result = classifier.classify(photo)
     except edgecat.PhotoError as error:

@@ -8,7 +8,9 @@ from edgecat.watching import new_photos
 
 folder = Path(sys.argv[1])
 with edgecat.Classifier(threshold=0.8) as classifier:
-    for photo in new_photos(folder, classifier.pixels, on_error=lambda error: print(error, file=sys.stderr)):
+    for photo in new_photos(
+        folder, classifier.pixels, on_error=lambda error: print(error, file=sys.stderr)
+    ):
         if photo and photo.path:
             label = classifier.classify(photo.pixels).label
             (folder / label).mkdir(exist_ok=True)

@@ -37,7 +37,13 @@ for model in models:
         recipe = classifier.card.input
         head = {"model": model.name, "engine": classifier.engine, "runs_on": classifier.runs_on}
 
-        def say(name: str, pixels: Any, decoded: Any = None, head: dict[str, str] = head, classifier: Classifier = classifier) -> None:
+        def say(
+            name: str,
+            pixels: Any,
+            decoded: Any = None,
+            head: dict[str, str] = head,
+            classifier: Classifier = classifier,
+        ) -> None:
             scores = classifier.run(classifier.tensor(pixels))
             stages = {
                 "decoded": None if decoded is None else digest(decoded),
@@ -45,10 +51,23 @@ for model in models:
                 "logits": before_softmax(classifier),
                 "scores": scores.tolist(),
             }
-            print(json.dumps({**head, "photo": name, **stages, "label": classifier.card.labels[int(scores.argmax())]}), flush=True)
+            print(
+                json.dumps(
+                    {
+                        **head,
+                        "photo": name,
+                        **stages,
+                        "label": classifier.card.labels[int(scores.argmax())],
+                    }
+                ),
+                flush=True,
+            )
 
         random = np.random.Generator(np.random.PCG64(0))
         for number in range(NOISE):
-            say(f"noise {number}", random.integers(0, 256, (recipe.height, recipe.width, 3), dtype=np.uint8))
+            say(
+                f"noise {number}",
+                random.integers(0, 256, (recipe.height, recipe.width, 3), dtype=np.uint8),
+            )
         for photo in find_photos(folder):
             say(photo.name, classifier.pixels(photo), decode(photo, at_least=recipe.scaled))

@@ -15,10 +15,26 @@ from real import SHARED, Run
 def edgecat(tmp_path: Path) -> Run:
     """Runs the command line in an empty folder, as a user would."""
 
-    def run(*arguments: object, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "import edgecat.cli; edgecat.cli.main()", *map(str, arguments)]
-        done = subprocess.run(command, input=stdin, capture_output=True, cwd=tmp_path, env={**os.environ, "COLUMNS": "200", **environment}, check=False)
-        result = subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+    def run(
+        *arguments: object, stdin: bytes = b"", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            "-c",
+            "import edgecat.cli; edgecat.cli.main()",
+            *map(str, arguments),
+        ]
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "200", **environment},
+            check=False,
+        )
+        result = subprocess.CompletedProcess(
+            command, done.returncode, done.stdout.decode(), done.stderr.decode()
+        )
         assert "Traceback" not in result.stderr, result.stderr
         return result
 
@@ -33,7 +49,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from edgecat_export.pipeline import export
 
     folder = tmp_path_factory.mktemp("exported")
-    results = export(find_checkpoint("mobilenet"), folder, ["fp32", "fp16", "int8"], ["tflite", "onnx"])
+    results = export(
+        find_checkpoint("mobilenet"), folder, ["fp32", "fp16", "int8"], ["tflite", "onnx"]
+    )
     assert [result.built.shortfalls for result in results] == [[]] * 6
     return folder
 

@@ -36,7 +36,15 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 def colour_tflite(
-    path: Path, weights: Any, *, size: int = 16, dtype: type = np.float32, scale: float = 0.0, zero_point: int = 0, softmax: bool = True, free: bool = False
+    path: Path,
+    weights: Any,
+    *,
+    size: int = 16,
+    dtype: type = np.float32,
+    scale: float = 0.0,
+    zero_point: int = 0,
+    softmax: bool = True,
+    free: bool = False,
 ) -> Path:
     """mean over the photo -> (colours, 3) `weights` -> softmax. Integers if `dtype` is; any photo size if `free`. No metadata."""
     pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert")
@@ -45,17 +53,36 @@ def colour_tflite(
 
     weights = np.asarray(weights, np.float32)
     whole = dtype is not np.float32
-    kinds: dict[type, Any] = {np.float32: schema.TensorType.FLOAT32, np.uint8: schema.TensorType.UINT8, np.int8: schema.TensorType.INT8}
+    kinds: dict[type, Any] = {
+        np.float32: schema.TensorType.FLOAT32,
+        np.uint8: schema.TensorType.UINT8,
+        np.int8: schema.TensorType.INT8,
+    }
     least = int(np.iinfo(dtype).min) if whole else 0
     step = float(np.abs(weights).max()) / 127  # of the weights
-    stored = (np.rint(weights / step) + 128 + least).clip(least, least + 255).astype(dtype) if whole else weights
+    stored = (
+        (np.rint(weights / step) + 128 + least).clip(least, least + 255).astype(dtype)
+        if whole
+        else weights
+    )
     model, graph = schema.ModelT(), schema.SubGraphT()
     model.version, model.subgraphs, model.operatorCodes = 3, [graph], []
     model.buffers, graph.tensors, graph.operators = [schema.BufferT()], [], []
 
-    def tensor(shape: list[int], kind: int, quantised: tuple[float, int] | None = None, data: bytes = b"", signature: list[int] | None = None) -> int:
+    def tensor(
+        shape: list[int],
+        kind: int,
+        quantised: tuple[float, int] | None = None,
+        data: bytes = b"",
+        signature: list[int] | None = None,
+    ) -> int:
         made = schema.TensorT()
-        made.shape, made.shapeSignature, made.type, made.name = shape, signature, kind, f"t{len(graph.tensors)}".encode()
+        made.shape, made.shapeSignature, made.type, made.name = (
+            shape,
+            signature,
+            kind,
+            f"t{len(graph.tensors)}".encode(),
+        )
         if quantised and whole:
             made.quantization = schema.QuantizationParametersT()
             made.quantization.scale, made.quantization.zeroPoint = [quantised[0]], [quantised[1]]
@@ -69,24 +96,53 @@ def colour_tflite(
     def operator(code: int, inputs: list[int], output: int, kind: int, options: Any) -> None:
         made, code_ = schema.OperatorT(), schema.OperatorCodeT()
         code_.builtinCode = code_.deprecatedBuiltinCode = code
-        made.opcodeIndex, made.inputs, made.outputs, made.builtinOptionsType, made.builtinOptions = len(model.operatorCodes), inputs, [output], kind, options
+        (
+            made.opcodeIndex,
+            made.inputs,
+            made.outputs,
+            made.builtinOptionsType,
+            made.builtinOptions,
+        ) = len(model.operatorCodes), inputs, [output], kind, options
         model.operatorCodes.append(code_)
         graph.operators.append(made)
 
-    photo = tensor([1, 1, 1, 3] if free else [1, size, size, 3], kinds[dtype], (scale, zero_point), signature=[-1, -1, -1, 3] if free else None)
+    photo = tensor(
+        [1, 1, 1, 3] if free else [1, size, size, 3],
+        kinds[dtype],
+        (scale, zero_point),
+        signature=[-1, -1, -1, 3] if free else None,
+    )
     axes = tensor([2], schema.TensorType.INT32, data=np.array([1, 2], np.int32).tobytes())
     means = tensor([1, 3], kinds[dtype], (scale, zero_point))
     matrix = tensor(list(weights.shape), kinds[dtype], (step, 128 + least), stored.tobytes())
     logits = tensor([1, len(weights)], kinds[dtype], (0.125, 128 + least))
-    operator(schema.BuiltinOperator.MEAN, [photo, axes], means, schema.BuiltinOptions.ReducerOptions, schema.ReducerOptionsT())
+    operator(
+        schema.BuiltinOperator.MEAN,
+        [photo, axes],
+        means,
+        schema.BuiltinOptions.ReducerOptions,
+        schema.ReducerOptionsT(),
+    )
     full = schema.FullyConnectedOptionsT()
-    operator(schema.BuiltinOperator.FULLY_CONNECTED, [means, matrix, -1], logits, schema.BuiltinOptions.FullyConnectedOptions, full)
+    operator(
+        schema.BuiltinOperator.FULLY_CONNECTED,
+        [means, matrix, -1],
+        logits,
+        schema.BuiltinOptions.FullyConnectedOptions,
+        full,
+    )
     said = logits
     if softmax:
         said = tensor([1, len(weights)], kinds[dtype], (1 / 256, least))
         options = schema.SoftmaxOptionsT()
         options.beta = 1.0
-        operator(schema.BuiltinOperator.SOFTMAX, [logits], said, schema.BuiltinOptions.SoftmaxOptions, options)
+        operator(
+            schema.BuiltinOperator.SOFTMAX,
+            [logits],
+            said,
+            schema.BuiltinOptions.SoftmaxOptions,
+            options,
+        )
     graph.inputs, graph.outputs = [photo], [said]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
@@ -94,7 +150,14 @@ def colour_tflite(
     return path
 
 
-def colour_onnx(path: Path, weights: Any, shape: list[int | str], keys: dict[str, str] | None = None, *, softmax: bool = False) -> Path:
+def colour_onnx(
+    path: Path,
+    weights: Any,
+    shape: list[int | str],
+    keys: dict[str, str] | None = None,
+    *,
+    softmax: bool = False,
+) -> Path:
     """mean over the photo, whose `shape` is (batch, 3, height, width) or channels last -> (colours, 3) `weights` -> softmax."""
     import onnx
 

@@ -38,7 +38,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / label).mkdir()
         with Image.open(source) as whole:
             for number in range(10):
-                whole.crop((8 * number, 5 * number, whole.width - 100 + 10 * number, whole.height - 4 * number)).save(folder / label / f"{number}.jpg")
+                whole.crop(
+                    (
+                        8 * number,
+                        5 * number,
+                        whole.width - 100 + 10 * number,
+                        whole.height - 4 * number,
+                    )
+                ).save(folder / label / f"{number}.jpg")
     return folder
 
 
@@ -54,8 +61,12 @@ def resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, layer in enumerate(model.layers):
         if isinstance(layer, keras.layers.BatchNormalization):
             gamma, beta, mean, variance = layer.get_weights()
-            gamma = np.full_like(gamma, 0.4 if layer.name.endswith("_3_bn") else 1)  # else each block adds to the last one's noise
-            layer.set_weights([gamma, beta + np.linspace(-0.1, 0.001 * number, len(beta)), mean, variance])
+            gamma = np.full_like(
+                gamma, 0.4 if layer.name.endswith("_3_bn") else 1
+            )  # else each block adds to the last one's noise
+            layer.set_weights(
+                [gamma, beta + np.linspace(-0.1, 0.001 * number, len(beta)), mean, variance]
+            )
     folder = tmp_path_factory.mktemp("weights")
     model.save_weights(folder / "resnet50.weights.h5")
     with h5py.File(folder / PUBLISHED, "w") as file:
@@ -64,17 +75,38 @@ def resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_an_architecture_does_not_have() -> None:
-    from edgecat_export.architectures import ARCHITECTURES, build_classifier, find_architecture, freeze_all_but
+    from edgecat_export.architectures import (
+        ARCHITECTURES,
+        build_classifier,
+        find_architecture,
+        freeze_all_but,
+    )
 
-    with pytest.raises(ModelError, match=r"--alpha 0\.5: resnet50 comes in one width; leave --alpha out, it is for mobilenet and mobilenet_v2"):
+    with pytest.raises(
+        ModelError,
+        match=r"--alpha 0\.5: resnet50 comes in one width; leave --alpha out, it is for mobilenet and mobilenet_v2",
+    ):
         find_architecture("resnet50", alpha=0.5)
     with pytest.raises(ModelError, match=re.escape(NO_IMAGENET)):
         find_architecture("homemade", imagenet=True)
     model = build_classifier("homemade", 2, 64, None, None)
     freeze_all_but(model, 1)
-    assert [layer.name for layer in model.layers if layer.trainable and layer.weights] == ["dense", "scores"]
+    assert [layer.name for layer in model.layers if layer.trainable and layer.weights] == [
+        "dense",
+        "scores",
+    ]
     shapes = {layer.name: layer.output.shape[1:] for layer in model.layers}
-    assert shapes | {"conv": (62, 62, 32), "pool": (31, 31, 32), "flatten": (30752,), "dense": (128,), "scores": (2,)} == shapes
+    assert (
+        shapes
+        | {
+            "conv": (62, 62, 32),
+            "pool": (31, 31, 32),
+            "flatten": (30752,),
+            "dense": (128,),
+            "scores": (2,),
+        }
+        == shapes
+    )
     recipes = {name: found.recipe(found.size) for name, found in ARCHITECTURES.items()}
     assert recipes == {
         **{name: InputRecipe(size, size, mean=128, std=128) for name, size in LITE_SIZES.items()},
@@ -104,23 +136,51 @@ def test_resnet50_takes_rgb_and_answers_as_keras_does_on_bgr(resnet50: Path) -> 
     model = build_classifier("resnet50", 2, SIZE, None, resnet50)
     base = keras.Model(model.input, model.get_layer("dropout").input)
     assert np.allclose(base.predict_on_batch(ours), features, rtol=1e-4, atol=1e-5)
-    keras.Model(unfolded.input, unfolded.get_layer("avg_pool").output).save_weights(resnet50.parent / "notop.weights.h5")
+    keras.Model(unfolded.input, unfolded.get_layer("avg_pool").output).save_weights(
+        resnet50.parent / "notop.weights.h5"
+    )
     from_base = build_classifier("resnet50", 2, SIZE, None, resnet50.parent / "notop.weights.h5")
-    assert all(np.array_equal(one, other) for one, other in zip(model.get_weights()[:-2], from_base.get_weights()[:-2], strict=True))
+    assert all(
+        np.array_equal(one, other)
+        for one, other in zip(model.get_weights()[:-2], from_base.get_weights()[:-2], strict=True)
+    )
 
 
-def test_resnet50_with_imagenet_weights_as_files(edgecat: Run, resnet50: Path, photos: Path, tmp_path: Path) -> None:
-    asked = ("--weights", resnet50, "--size", SIZE, "--fp32", "--int8", "--format", "tflite", "--data", photos, "--min-agreement", 0.8, "--max-drop", 100)
+def test_resnet50_with_imagenet_weights_as_files(
+    edgecat: Run, resnet50: Path, photos: Path, tmp_path: Path
+) -> None:
+    asked = (
+        "--weights",
+        resnet50,
+        "--size",
+        SIZE,
+        "--fp32",
+        "--int8",
+        "--format",
+        "tflite",
+        "--data",
+        photos,
+        "--min-agreement",
+        0.8,
+        "--max-drop",
+        100,
+    )
     done = edgecat("export", "resnet50", *asked)
     assert done.returncode == 0, done.stderr
     card = read_card(tmp_path / "resnet50-imagenet-int8.tflite")
-    assert (card.input, len(card.labels), card.groups["tabby"]) == (InputRecipe(SIZE, SIZE, mean=COLOUR_MEANS, std=1.0), 1000, "cat")
+    assert (card.input, len(card.labels), card.groups["tabby"]) == (
+        InputRecipe(SIZE, SIZE, mean=COLOUR_MEANS, std=1.0),
+        1000,
+        "cat",
+    )
     assert card.training == {"data": "ImageNet (ILSVRC 2012)", "weights": resnet50.name}
     assert "--alpha" not in card.made_by["command"]
     scores = {}
     for path in sorted(tmp_path.glob("resnet50-imagenet-*")):
         with Classifier(path) as classifier:
-            scores[path.name] = np.array([score for _, score in sorted(classifier.classify(CHELSEA).scores)])
+            scores[path.name] = np.array(
+                [score for _, score in sorted(classifier.classify(CHELSEA).scores)]
+            )
     assert len(scores) == 2
     wanted = scores["resnet50-imagenet-fp32.tflite"]
     for name, got in scores.items():
@@ -154,9 +214,23 @@ print(json.dumps([keras.backend.backend(), losses]))
     kinds = ["efficientnet_lite0", "homemade", "mobilenet", "mobilenet_v2", "resnet50"]
     backends = ["tensorflow", *(["jax"] if importlib.util.find_spec("jax") else [])]
     for backend in backends:
-        quick_to_compile = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-        environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3", "XLA_FLAGS": quick_to_compile}
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+        quick_to_compile = (
+            "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+        )
+        environment = {
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "JAX_PLATFORMS": "cpu",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "XLA_FLAGS": quick_to_compile,
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         used, losses = json.loads(done.stdout.splitlines()[-1])
         assert (used, list(losses)) == (backend, kinds)
@@ -166,17 +240,40 @@ print(json.dumps([keras.backend.backend(), losses]))
 
 
 def test_homemade_from_training_to_int8(edgecat: Run, photos: Path, tmp_path: Path) -> None:
-    done = edgecat("train", "homemade", photos, "--epochs", 6, "--batch", 4, "--validation", 0.2, "--mixup", 0, "--learning-rate", 1e-3, "--out", "run")
+    done = edgecat(
+        "train",
+        "homemade",
+        photos,
+        "--epochs",
+        6,
+        "--batch",
+        4,
+        "--validation",
+        0.2,
+        "--mixup",
+        0,
+        "--learning-rate",
+        1e-3,
+        "--out",
+        "run",
+    )
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "run" / "training.json").read_text())["training"]["weights"] is None
+    assert (
+        json.loads((tmp_path / "run" / "training.json").read_text())["training"]["weights"] is None
+    )
     done = edgecat("export", "run/model.keras", "--int8")
     assert done.returncode == 0, done.stderr
     for path in (tmp_path / "homemade-int8.tflite", tmp_path / "homemade-int8.onnx"):
         with Classifier(path) as classifier:
-            assert [classifier.classify(photo).label for photo in (CHELSEA, COFFEE)] == ["cat", "neither"]
+            assert [classifier.classify(photo).label for photo in (CHELSEA, COFFEE)] == [
+                "cat",
+                "neither",
+            ]
 
 
-def test_features_of_a_frozen_base(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_of_a_frozen_base(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import keras
     from edgecat_export import features
     from edgecat_export.architectures import build_classifier, find_architecture
@@ -191,9 +288,13 @@ def test_features_of_a_frozen_base(photos: Path, tmp_path: Path, monkeypatch: py
     paths = sorted(photos.rglob("*.jpg"))
     pixels = np.stack([read_pixels(path, recipe) for path in paths])
     for mirrored in (False, True):
-        wanted = plain.predict_on_batch(recipe.normalise(pixels[:, :, ::-1] if mirrored else pixels))
+        wanted = plain.predict_on_batch(
+            recipe.normalise(pixels[:, :, ::-1] if mirrored else pixels)
+        )
         assert np.allclose(base.features(paths, mirrored), wanted, rtol=2e-3, atol=1e-4)
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "edgecat" / "features").iterdir()}
+    files = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "edgecat" / "features").iterdir()
+    }
     assert len(files) == 2 * 3  # of 20 photos, 8 at once
     computed: list[int] = []
 
@@ -208,7 +309,9 @@ def test_features_of_a_frozen_base(photos: Path, tmp_path: Path, monkeypatch: py
     base.features(paths), base.features(paths, mirrored=True)
     assert len(computed) == 1
     computed.clear()
-    for path, damage in zip(files, (b"", next(iter(files)).read_bytes()[:100], b"no numbers"), strict=False):
+    for path, damage in zip(
+        files, (b"", next(iter(files)).read_bytes()[:100], b"no numbers"), strict=False
+    ):
         path.write_bytes(damage)  # cut short, or something else: computed anew, and mended
     base.features(paths), base.features(paths, mirrored=True)
     assert len(computed) == 3
@@ -237,21 +340,43 @@ def no_home() -> Path:
     raise RuntimeError("Could not determine home directory.")
 
 
-def test_a_second_head_needs_no_second_look_at_the_photos(edgecat: Run, photos: Path, tmp_path: Path) -> None:
+def test_a_second_head_needs_no_second_look_at_the_photos(
+    edgecat: Run, photos: Path, tmp_path: Path
+) -> None:
     import keras
 
-    keras.applications.MobileNet(input_shape=(SIZE, SIZE, 3), alpha=0.25, weights=None).save_weights(tmp_path / "small.weights.h5")
+    keras.applications.MobileNet(
+        input_shape=(SIZE, SIZE, 3), alpha=0.25, weights=None
+    ).save_weights(tmp_path / "small.weights.h5")
     small = ("--weights", "small.weights.h5", "--alpha", 0.25, "--size", SIZE)
-    asked = ("mobilenet", photos, *small, "--fine-tune", 0, "--validation", 0.2, "--epochs", 3, "--batch", 4)
+    asked = (
+        "mobilenet",
+        photos,
+        *small,
+        "--fine-tune",
+        0,
+        "--validation",
+        0.2,
+        "--epochs",
+        3,
+        "--batch",
+        4,
+    )
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = edgecat("train", *asked, "--out", "one", **cache)
     assert done.returncode == 0, done.stderr
     assert read_card(tmp_path / "one" / "model.keras").training["weights"] == "small.weights.h5"
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "edgecat" / "features").iterdir()}
+    kept = {
+        path: path.stat().st_mtime_ns
+        for path in (tmp_path / "cache" / "edgecat" / "features").iterdir()
+    }
     assert len(kept) == 2
     done = edgecat("train", *asked, "--learning-rate", 1e-2, "--seed", 2, "--out", "other", **cache)
     assert done.returncode == 0, done.stderr
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "edgecat" / "features").iterdir()} == kept
+    assert {
+        path: path.stat().st_mtime_ns
+        for path in (tmp_path / "cache" / "edgecat" / "features").iterdir()
+    } == kept
     assert "model-fp32.tflite on the photos held back:" in done.stderr
 
 
@@ -261,9 +386,18 @@ def test_misuse(edgecat: Run, photos: Path, tmp_path: Path) -> None:
         ("train", "resnet50", photos, "--alpha", 0.5): f"--alpha 0.5: resnet50 {one_width}",
         ("train", "homemade", photos, "--weights", "imagenet"): NO_IMAGENET,
         ("export", "homemade", "--weights", "imagenet", "--fp32"): NO_IMAGENET,
-        ("export", "resnet50", "--weights", CHELSEA, "--fp32"): f"{CHELSEA}: not the ImageNet weights of resnet50; "
+        (
+            "export",
+            "resnet50",
+            "--weights",
+            CHELSEA,
+            "--fp32",
+        ): f"{CHELSEA}: not the ImageNet weights of resnet50; "
         "expected .h5 or .weights.h5 with all 1,000 classes",
-        ("export", "resnet50"): "resnet50: no checkpoint comes along; train one with 'edgecat train resnet50', and give its model.keras",
+        (
+            "export",
+            "resnet50",
+        ): "resnet50: no checkpoint comes along; train one with 'edgecat train resnet50', and give its model.keras",
     }
     for arguments, message in messages.items():
         done = edgecat(*arguments)

@@ -52,21 +52,41 @@ def pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_raspberry_pi(pi: Path) -> None:
     described = board.describe(pi)
-    assert (described["board"], described["processor"]) == ("Raspberry Pi 5 Model B Rev 1.0", "Raspberry Pi 5")
+    assert (described["board"], described["processor"]) == (
+        "Raspberry Pi 5 Model B Rev 1.0",
+        "Raspberry Pi 5",
+    )
     assert described["features"] == ["asimd", "asimdhp", "asimddp"]
-    assert (described["governor"], described["max_mhz"], described["memory_mb"]) == ("ondemand", 2400, 8444)
+    assert (described["governor"], described["max_mhz"], described["memory_mb"]) == (
+        "ondemand",
+        2400,
+        8444,
+    )
     state = board.state(pi)
     assert (state["mhz"], state["temperature_c"]) == (1650, 81.2)
-    assert state["throttled"] == ["under-voltage", "throttled", "under-voltage since start-up", "throttled since start-up"]
+    assert state["throttled"] == [
+        "under-voltage",
+        "throttled",
+        "under-voltage since start-up",
+        "throttled since start-up",
+    ]
     governor, throttled = board.warnings(described, {"load": 0.1}, state)
-    assert governor == "the CPU governor is 'ondemand', expected 'performance' (sudo cpupower frequency-set -g performance)"
+    assert (
+        governor
+        == "the CPU governor is 'ondemand', expected 'performance' (sudo cpupower frequency-set -g performance)"
+    )
     assert throttled == "the board is under-voltage and throttled: cool it, or feed it better"
 
 
 def test_a_server_that_tells_less(tmp_path: Path) -> None:
     flags = "flags\t\t: fpu sse2 fma avx2 avx512f avx512_vnni amx_int8\n"
-    dmi = {"sys/class/dmi/id/sys_vendor": "Dell Inc.\n", "sys/class/dmi/id/product_name": "PowerEdge\n"}
-    described = board.describe(write(tmp_path, {"proc/cpuinfo": f"model name\t: AMD EPYC 9654\n{flags}", **dmi}))
+    dmi = {
+        "sys/class/dmi/id/sys_vendor": "Dell Inc.\n",
+        "sys/class/dmi/id/product_name": "PowerEdge\n",
+    }
+    described = board.describe(
+        write(tmp_path, {"proc/cpuinfo": f"model name\t: AMD EPYC 9654\n{flags}", **dmi})
+    )
     assert (described["board"], described["processor"]) == ("Dell Inc. PowerEdge", "AMD EPYC 9654")
     assert described["features"] == ["avx2", "fma", "avx512f", "avx512_vnni", "amx_int8"]
     assert not {"governor", "max_mhz", "memory_mb"} & {*described}
@@ -85,18 +105,33 @@ def test_this_machine() -> None:
 
 def test_memory_is_of_this_program_and_not_of_the_one_that_started_it(tmp_path: Path) -> None:
     status = "Name:\tpython\nVmHWM:\t   50000 kB\nVmRSS:\t   40000 kB\n"
-    assert board.memory_mb(write(tmp_path, {"proc/self/status": status})) == {"now": 40.96, "peak": 51.2}
+    assert board.memory_mb(write(tmp_path, {"proc/self/status": status})) == {
+        "now": 40.96,
+        "peak": 51.2,
+    }
     here = board.memory_mb()
     assert not here or 0 < here["now"] <= here["peak"]
 
 
 def test_energy_by_the_processors_counter_which_starts_anew(tmp_path: Path) -> None:
     zones = {"intel-rapl:0": "package-0", "intel-rapl:0:0": "core", "intel-rapl:1": "psys"}
-    files = {f"sys/class/powercap/{zone}/{key}": value for zone, name in zones.items() for key, value in (("name", name), ("energy_uj", "900000"))}
-    root = write(tmp_path, {**files, "sys/class/powercap/intel-rapl:0/max_energy_range_uj": "1000000"})
+    files = {
+        f"sys/class/powercap/{zone}/{key}": value
+        for zone, name in zones.items()
+        for key, value in (("name", name), ("energy_uj", "900000"))
+    }
+    root = write(
+        tmp_path, {**files, "sys/class/powercap/intel-rapl:0/max_energy_range_uj": "1000000"}
+    )
     with board.energy(root) as used:
         time.sleep(0.05)
-        write(root, {"sys/class/powercap/intel-rapl:0/energy_uj": "400000", "sys/class/powercap/intel-rapl:0:0/energy_uj": "950000"})
+        write(
+            root,
+            {
+                "sys/class/powercap/intel-rapl:0/energy_uj": "400000",
+                "sys/class/powercap/intel-rapl:0:0/energy_uj": "950000",
+            },
+        )
     assert used.joules == pytest.approx(0.5)
     assert used.watts is not None
     assert used.watts <= 0.5 / 0.05
@@ -104,7 +139,10 @@ def test_energy_by_the_processors_counter_which_starts_anew(tmp_path: Path) -> N
 
 
 def test_energy_by_sensors(pi: Path, tmp_path: Path) -> None:
-    for root, watts in ((pi, 1.5), (write(tmp_path / "ina", {"sys/class/hwmon/hwmon0/power1_input": "2500000\n"}), 2.5)):
+    for root, watts in (
+        (pi, 1.5),
+        (write(tmp_path / "ina", {"sys/class/hwmon/hwmon0/power1_input": "2500000\n"}), 2.5),
+    ):
         with board.energy(root) as used:
             time.sleep(0.35)
         assert used.watts == pytest.approx(watts, rel=0.01)

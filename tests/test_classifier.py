@@ -33,14 +33,23 @@ def test_every_form_of_a_photo_gives_the_same_scores(classifier: Classifier) -> 
     with Image.open(CHELSEA) as image:
         decoded = image.convert("RGB")
     expected = classifier.classify(CHELSEA)
-    for photo in (str(CHELSEA), content, io.BytesIO(content), Image.open(io.BytesIO(content)), decoded, np.asarray(decoded)):
+    for photo in (
+        str(CHELSEA),
+        content,
+        io.BytesIO(content),
+        Image.open(io.BytesIO(content)),
+        decoded,
+        np.asarray(decoded),
+    ):
         assert classifier.classify(photo) == expected
 
 
 def test_scores_are_probabilities_best_first(classifier: Classifier) -> None:
     result = classifier.classify(CHELSEA)
     assert {score.label for score in result.scores} == {"cat", "dog", "neither"}
-    assert [score.score for score in result.scores] == sorted((score.score for score in result.scores), reverse=True)
+    assert [score.score for score in result.scores] == sorted(
+        (score.score for score in result.scores), reverse=True
+    )
     assert sum(score.score for score in result.scores) == pytest.approx(1, abs=3 / 256)
     assert (result.label, result.score) == result.scores[0]
     assert result.group == "cat"
@@ -48,29 +57,47 @@ def test_scores_are_probabilities_best_first(classifier: Classifier) -> None:
 
 
 def test_the_classifier_gives_what_the_bare_engine_gives(classifier: Classifier) -> None:
-    interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai-edge-litert").Interpreter(str(DEFAULT_MODEL), num_threads=1)
+    interpreter = pytest.importorskip(
+        "ai_edge_litert.interpreter", reason="needs ai-edge-litert"
+    ).Interpreter(str(DEFAULT_MODEL), num_threads=1)
     interpreter.allocate_tensors()
     read, said = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    photo = Image.open(CHELSEA).convert("RGB").resize((read["shape"][2], read["shape"][1]), Image.Resampling.BILINEAR)
+    photo = (
+        Image.open(CHELSEA)
+        .convert("RGB")
+        .resize((read["shape"][2], read["shape"][1]), Image.Resampling.BILINEAR)
+    )
     scale, zero_point = read["quantization"]
     recipe = classifier.card.input
     tensor = (np.asarray(photo, np.float64) - recipe.mean) / recipe.std
-    interpreter.set_tensor(read["index"], np.clip(np.round(tensor / scale + zero_point), 0, 255).astype(read["dtype"])[np.newaxis])
+    interpreter.set_tensor(
+        read["index"],
+        np.clip(np.round(tensor / scale + zero_point), 0, 255).astype(read["dtype"])[np.newaxis],
+    )
     interpreter.invoke()
-    bare = (interpreter.get_tensor(said["index"])[0].astype(np.float64) - said["quantization"][1]) * said["quantization"][0]
-    assert dict(classifier.classify(CHELSEA).scores) == pytest.approx(dict(zip(classifier.card.labels, bare, strict=True)), abs=1e-6)
+    bare = (
+        interpreter.get_tensor(said["index"])[0].astype(np.float64) - said["quantization"][1]
+    ) * said["quantization"][0]
+    assert dict(classifier.classify(CHELSEA).scores) == pytest.approx(
+        dict(zip(classifier.card.labels, bare, strict=True)), abs=1e-6
+    )
 
 
 def test_unsure_below_the_threshold() -> None:
     with Classifier(threshold=1.0) as strict:
-        result = strict.classify(np.random.default_rng(0).integers(0, 255, (160, 160, 3), dtype=np.uint8))
+        result = strict.classify(
+            np.random.default_rng(0).integers(0, 255, (160, 160, 3), dtype=np.uint8)
+        )
     assert result.label == result.group == "unsure"
     assert result.score == result.scores[0].score
 
 
 def test_many_keep_their_order(classifier: Classifier) -> None:
     photos = [CHELSEA, COFFEE] * 20
-    assert [result.label for result in classifier.classify_many(photos, workers=4)] == ["cat", "neither"] * 20
+    assert [result.label for result in classifier.classify_many(photos, workers=4)] == [
+        "cat",
+        "neither",
+    ] * 20
 
 
 def test_many_are_read_as_they_are_needed(classifier: Classifier) -> None:
@@ -91,7 +118,9 @@ def test_many_are_read_as_they_are_needed(classifier: Classifier) -> None:
 def test_many_go_on_after_a_broken_photo(classifier: Classifier, tmp_path: Path) -> None:
     failed: list[object] = []
     photos = [CHELSEA, tmp_path / "none.jpg", COFFEE]
-    results = list(classifier.classify_many(photos, on_error=lambda photo, error: failed.append(photo)))
+    results = list(
+        classifier.classify_many(photos, on_error=lambda photo, error: failed.append(photo))
+    )
     assert [result.label for result in results] == ["cat", "neither"]
     assert failed == [tmp_path / "none.jpg"]
     with pytest.raises(PhotoError, match="no such file"):
@@ -132,19 +161,41 @@ def hostile_models(folder: Path) -> dict[str, tuple[Path, str]]:
         "empty.tflite": (b"", "not a model file; expected .tflite or .onnx"),
         "text.tflite": (b"I am no model, but I am long enough", "not a model file"),
         "photo.onnx": (CHELSEA.read_bytes(), "not a model file"),
-        "cut.tflite": (whole[: len(whole) // 2], "cannot open this model (The model is not a valid Flatbuffer buffer); copy or export it anew"),
-        "tail.tflite": (whole[:-1], "has no model card, and does not say all that is needed; give --labels FILE"),
-        "changed.tflite": (whole[:100_000] + bytes([whole[100_000] ^ 1]) + whole[100_001:], "damaged, its bytes are not those that were exported"),
+        "cut.tflite": (
+            whole[: len(whole) // 2],
+            "cannot open this model (The model is not a valid Flatbuffer buffer); copy or export it anew",
+        ),
+        "tail.tflite": (
+            whole[:-1],
+            "has no model card, and does not say all that is needed; give --labels FILE",
+        ),
+        "changed.tflite": (
+            whole[:100_000] + bytes([whole[100_000] ^ 1]) + whole[100_001:],
+            "damaged, its bytes are not those that were exported",
+        ),
         "zip.tflite": (whole[:20_000] + whole[-3000:], ""),
         "cut.onnx": (b"\x08\x08\x3a\xff\xff\x03abc", "cannot open this model"),
     }
     for name, (content, _) in contents.items():
         (folder / name).write_bytes(content)
-    return {name: (folder / name, message) for name, (_, message) in contents.items()} | {"none.tflite": (folder / "none.tflite", "no such model file")}
+    return {name: (folder / name, message) for name, (_, message) in contents.items()} | {
+        "none.tflite": (folder / "none.tflite", "no such model file")
+    }
 
 
 @pytest.mark.parametrize(
-    "case", ["empty.tflite", "text.tflite", "photo.onnx", "cut.tflite", "tail.tflite", "changed.tflite", "zip.tflite", "cut.onnx", "none.tflite"]
+    "case",
+    [
+        "empty.tflite",
+        "text.tflite",
+        "photo.onnx",
+        "cut.tflite",
+        "tail.tflite",
+        "changed.tflite",
+        "zip.tflite",
+        "cut.onnx",
+        "none.tflite",
+    ],
 )
 def test_what_is_no_model_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
     path, message = hostile_models(tmp_path)[case]
@@ -159,13 +210,22 @@ def test_what_is_no_model_is_refused_in_one_line(case: str, tmp_path: Path) -> N
 
 
 def test_unknown_and_unfitting_engines() -> None:
-    with pytest.raises(EngineError, match="unknown engine 'tensorrt'; expected one of litert, tflite-runtime, tensorflow, onnxruntime"):
+    with pytest.raises(
+        EngineError,
+        match="unknown engine 'tensorrt'; expected one of litert, tflite-runtime, tensorflow, onnxruntime",
+    ):
         Classifier(engine="tensorrt")
-    with pytest.raises(EngineError, match=r"engine 'onnxruntime' does not run \.tflite files; expected litert or tflite-runtime or tensorflow"):
+    with pytest.raises(
+        EngineError,
+        match=r"engine 'onnxruntime' does not run \.tflite files; expected litert or tflite-runtime or tensorflow",
+    ):
         Classifier(engine="onnxruntime")
 
 
 def test_a_missing_engine_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(EngineError, match=r"no engine for \.tflite files is installed; install one with: pip install ai-edge-litert"):
+    with pytest.raises(
+        EngineError,
+        match=r"no engine for \.tflite files is installed; install one with: pip install ai-edge-litert",
+    ):
         Classifier()

@@ -39,13 +39,20 @@ def test_csv_has_a_header(edgecat: Run) -> None:
 
 def test_top_and_threshold(edgecat: Run) -> None:
     assert len(json.loads(edgecat("classify", CHELSEA, "--json", "--top", 1).stdout)["scores"]) == 1
-    assert json.loads(edgecat("classify", CHELSEA, "--json", "--threshold", 1).stdout)["label"] in ("unsure", "cat")
+    assert json.loads(edgecat("classify", CHELSEA, "--json", "--threshold", 1).stdout)["label"] in (
+        "unsure",
+        "cat",
+    )
     assert "dog" not in edgecat("classify", CHELSEA, "--top", 1).stdout
 
 
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
-    for name, photo in (("album/a.jpg", CHELSEA), ("album/b.jpg", COFFEE), ("album/inner/c.jpg", CHELSEA)):
+    for name, photo in (
+        ("album/a.jpg", CHELSEA),
+        ("album/b.jpg", COFFEE),
+        ("album/inner/c.jpg", CHELSEA),
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(photo, tmp_path / name)
     return tmp_path / "album"
@@ -57,11 +64,18 @@ def photos(stdout: str) -> list[str]:
 
 def test_a_folder_and_what_is_in_it(edgecat: Run, album: Path) -> None:
     assert photos(edgecat("classify", "album", "--json").stdout) == ["album/a.jpg", "album/b.jpg"]
-    assert photos(edgecat("classify", "album", "--json", "--recursive").stdout) == ["album/a.jpg", "album/b.jpg", "album/inner/c.jpg"]
+    assert photos(edgecat("classify", "album", "--json", "--recursive").stdout) == [
+        "album/a.jpg",
+        "album/b.jpg",
+        "album/inner/c.jpg",
+    ]
 
 
 def test_a_pattern(edgecat: Run, album: Path) -> None:
-    assert photos(edgecat("classify", "album/*.jpg", "--json").stdout) == ["album/a.jpg", "album/b.jpg"]
+    assert photos(edgecat("classify", "album/*.jpg", "--json").stdout) == [
+        "album/a.jpg",
+        "album/b.jpg",
+    ]
     assert len(photos(edgecat("classify", "album/**/*.jpg", "--json").stdout)) == 3
 
 
@@ -70,7 +84,10 @@ def test_standard_input(edgecat: Run) -> None:
     assert json.loads(done.stdout)["label"] == "cat"
     done = edgecat("classify", "-")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "edgecat: standard input: empty, expected a photo, or names of photos, one a line\n"
+    assert (
+        done.stderr
+        == "edgecat: standard input: empty, expected a photo, or names of photos, one a line\n"
+    )
 
 
 def test_a_broken_photo_is_named_and_the_others_are_classified(edgecat: Run, album: Path) -> None:
@@ -102,10 +119,16 @@ def test_models_that_are_none(edgecat: Run, tmp_path: Path) -> None:
         "text.tflite": "not a model file; expected .tflite or .onnx",
     }.items():
         done = edgecat("classify", CHELSEA, "--model", name)
-        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: {name}: {message}\n")
+        assert (done.returncode, done.stdout, done.stderr) == (
+            1,
+            "",
+            f"edgecat: {name}: {message}\n",
+        )
     done = edgecat("classify", CHELSEA, "--model", "cut.tflite")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.endswith("cannot open this model (The model is not a valid Flatbuffer buffer); copy or export it anew\n")
+    assert done.stderr.endswith(
+        "cannot open this model (The model is not a valid Flatbuffer buffer); copy or export it anew\n"
+    )
 
 
 def test_wrong_usage_exits_with_2(edgecat: Run) -> None:

@@ -11,13 +11,23 @@ from real import CHELSEA, COFFEE
 
 from edgecat import Classifier, EngineError, InputRecipe
 from edgecat.default_model import DEFAULT_MODEL
-from edgecat.engines import Tensor, TensorSpec, default_threads, dequantise, input_table, output_table, to_tensor
+from edgecat.engines import (
+    Tensor,
+    TensorSpec,
+    default_threads,
+    dequantise,
+    input_table,
+    output_table,
+    to_tensor,
+)
 
 SHAPE = (1, 160, 160, 3)
 
 
 def test_float_table_is_the_normalisation() -> None:
-    table = input_table(InputRecipe(160, 160, mean=127.5, std=127.5), TensorSpec(SHAPE, np.dtype(np.float32)))
+    table = input_table(
+        InputRecipe(160, 160, mean=127.5, std=127.5), TensorSpec(SHAPE, np.dtype(np.float32))
+    )
     assert table is not None
     assert table.dtype == np.float32
     assert table == pytest.approx([(value - 127.5) / 127.5 for value in range(256)])
@@ -25,11 +35,17 @@ def test_float_table_is_the_normalisation() -> None:
 
 def test_int8_table_rounds_and_clips() -> None:
     scale, zero_point = 0.0078, 3
-    table = input_table(InputRecipe(160, 160, mean=120, std=100), TensorSpec(SHAPE, np.dtype(np.int8), scale, zero_point))
+    table = input_table(
+        InputRecipe(160, 160, mean=120, std=100),
+        TensorSpec(SHAPE, np.dtype(np.int8), scale, zero_point),
+    )
     assert table is not None
     assert table.dtype == np.int8
     exact = [(value - 120) / 100 / scale + zero_point for value in range(256)]
-    assert all(abs(int(entry) - min(max(wanted, -128), 127)) <= 0.5001 for entry, wanted in zip(table, exact, strict=True))
+    assert all(
+        abs(int(entry) - min(max(wanted, -128), 127)) <= 0.5001
+        for entry, wanted in zip(table, exact, strict=True)
+    )
     assert table.min() == -128
     assert table.max() == 127
 
@@ -66,7 +82,10 @@ def test_channels_first_of_one_mean_is_the_same_table_turned() -> None:
     assert table is not None
     assert table.shape == (256,)
     pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 3), dtype=np.uint8)
-    assert np.array_equal(to_tensor(pixels, table, spec), np.moveaxis((pixels - np.float32(128)) / np.float32(128), 2, 0))
+    assert np.array_equal(
+        to_tensor(pixels, table, spec),
+        np.moveaxis((pixels - np.float32(128)) / np.float32(128), 2, 0),
+    )
 
 
 @pytest.mark.parametrize(("kind", "zero_point"), [(np.int8, -128), (np.uint8, 0), (np.int16, -7)])
@@ -93,14 +112,27 @@ def test_tensorflows_interpreter_answers_as_litert_does() -> None:
     with Classifier(engine="tensorflow") as other, Classifier(engine="litert") as usual:
         assert other.engine.startswith("TensorFlow ")
         for photo in (CHELSEA, COFFEE):
-            assert dict(other.classify(photo).scores) == pytest.approx(dict(usual.classify(photo).scores), abs=2 / 256)
+            assert dict(other.classify(photo).scores) == pytest.approx(
+                dict(usual.classify(photo).scores), abs=2 / 256
+            )
 
 
-def test_the_gpu_engine_answers_as_the_interpreter_does(monkeypatch: pytest.MonkeyPatch, exported: Path) -> None:
+def test_the_gpu_engine_answers_as_the_interpreter_does(
+    monkeypatch: pytest.MonkeyPatch, exported: Path
+) -> None:
     """On LiteRT's compiled model with the CPU in the GPU's place, as few machines that run tests have a GPU: all of the way but the device."""
-    compiled_model = pytest.importorskip("ai_edge_litert.compiled_model", reason="needs ai-edge-litert")
-    monkeypatch.setattr(compiled_model, "HardwareAccelerator", SimpleNamespace(GPU=compiled_model.HardwareAccelerator.CPU))
-    with pytest.raises(EngineError, match="left parts of this model to the CPU; use --device cpu, or an fp32 or fp16 file"):
+    compiled_model = pytest.importorskip(
+        "ai_edge_litert.compiled_model", reason="needs ai-edge-litert"
+    )
+    monkeypatch.setattr(
+        compiled_model,
+        "HardwareAccelerator",
+        SimpleNamespace(GPU=compiled_model.HardwareAccelerator.CPU),
+    )
+    with pytest.raises(
+        EngineError,
+        match="left parts of this model to the CPU; use --device cpu, or an fp32 or fp16 file",
+    ):
         Classifier(device="gpu")
     monkeypatch.setattr(compiled_model.CompiledModel, "is_fully_accelerated", lambda self: True)
     for model in (DEFAULT_MODEL, exported / "mobilenet-fp32.tflite"):
@@ -113,17 +145,25 @@ def test_the_gpu_engine_answers_as_the_interpreter_does(monkeypatch: pytest.Monk
 
 
 def test_what_does_not_fit_a_device() -> None:
-    with pytest.raises(EngineError, match="unknown device 'npu'; expected one of cpu, gpu, cuda, tensorrt, coreml, directml"):
+    with pytest.raises(
+        EngineError,
+        match="unknown device 'npu'; expected one of cpu, gpu, cuda, tensorrt, coreml, directml",
+    ):
         Classifier(device="npu")
     with pytest.raises(EngineError, match=r"device 'gpu' is none of tflite-runtime; expected cpu"):
         Classifier(device="gpu", engine="tflite-runtime")
 
 
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
-def test_tflite_runtime_does_not_crash_on_a_copy_that_was_cut_short(share: float, tmp_path: Path) -> None:
+def test_tflite_runtime_does_not_crash_on_a_copy_that_was_cut_short(
+    share: float, tmp_path: Path
+) -> None:
     pytest.importorskip("tflite_runtime", reason="needs edgecat[tflite-runtime]")
     whole = DEFAULT_MODEL.read_bytes()
     path = tmp_path / "cut.tflite"
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(EngineError, match=r"cut\.tflite: tflite-runtime .* cannot open this model .*; copy or export it anew"):
+    with pytest.raises(
+        EngineError,
+        match=r"cut\.tflite: tflite-runtime .* cannot open this model .*; copy or export it anew",
+    ):
         Classifier(path, engine="tflite-runtime")

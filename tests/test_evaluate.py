@@ -27,13 +27,23 @@ from edgecat.model_file import with_card
 from edgecat.photo import Photo
 
 GROUPS = {"tabby": "cat", "tiger cat": "cat", "sofa": "neither", "beagle": "dog"}
-UNEQUAL = [[0, 0, 0], [0, 0, 0], [np.log(4 / 3), 0, 0], [9, -7, -6]]  # of white: 0.3 tabby, 0.3 tiger cat, 0.4 sofa; of red: beagle
+UNEQUAL = [
+    [0, 0, 0],
+    [0, 0, 0],
+    [np.log(4 / 3), 0, 0],
+    [9, -7, -6],
+]  # of white: 0.3 tabby, 0.3 tiger cat, 0.4 sofa; of red: beagle
 
 
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
     """Two cats, a cup, and a cup among the cats."""
-    for name, photo in (("cats/a.jpg", CHELSEA), ("cats/b.jpg", CHELSEA), ("cats/cup.jpg", COFFEE), ("neither/c.jpg", COFFEE)):
+    for name, photo in (
+        ("cats/a.jpg", CHELSEA),
+        ("cats/b.jpg", CHELSEA),
+        ("cats/cup.jpg", COFFEE),
+        ("neither/c.jpg", COFFEE),
+    ):
         (tmp_path / "album" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(photo, tmp_path / "album" / name)
     return tmp_path / "album"
@@ -42,15 +52,24 @@ def album(tmp_path: Path) -> Path:
 @pytest.fixture
 def colours(tmp_path: Path) -> Path:
     """White cats and red dogs."""
-    for name, colour in (("cats/a", "white"), ("cats/b", "white"), ("cats/c", "red"), ("dogs/d", "red")):
+    for name, colour in (
+        ("cats/a", "white"),
+        ("cats/b", "white"),
+        ("cats/c", "red"),
+        ("dogs/d", "red"),
+    ):
         (tmp_path / "colours" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32, 32), colour).save(tmp_path / "colours" / f"{name}.png")
     return tmp_path / "colours"
 
 
-def colour_model(path: Path, weights: object, labels: tuple[str, ...], groups: dict[str, str] | None = None) -> Path:
+def colour_model(
+    path: Path, weights: object, labels: tuple[str, ...], groups: dict[str, str] | None = None
+) -> Path:
     colour_tflite(path, weights)
-    card = ModelCard(path.stem, "colours", labels, InputRecipe(16, 16, mean=0, std=255), groups=groups or {})
+    card = ModelCard(
+        path.stem, "colours", labels, InputRecipe(16, 16, mean=0, std=255), groups=groups or {}
+    )
     path.write_bytes(with_card(path.read_bytes(), card))
     return path
 
@@ -64,9 +83,16 @@ class Scripted:
     def __init__(self, scores: Iterable[float]) -> None:
         self.scores = scores
 
-    def classify_many(self, photos: Iterable[Photo], *, on_error: Callable[[Photo, PhotoError], None] | None = None) -> Iterator[Classification]:
+    def classify_many(
+        self,
+        photos: Iterable[Photo],
+        *,
+        on_error: Callable[[Photo, PhotoError], None] | None = None,
+    ) -> Iterator[Classification]:
         for _, score in zip(photos, self.scores, strict=True):
-            yield Classification("cat", score, "cat", (Score("cat", score), Score("dog", 1 - score)), self.engine)
+            yield Classification(
+                "cat", score, "cat", (Score("cat", score), Score("dog", 1 - score)), self.engine
+            )
 
     def __enter__(self) -> Scripted:
         return self
@@ -77,20 +103,51 @@ class Scripted:
 
 def test_accuracy_of_each_class_and_the_mistakes(edgecat: Run, album: Path) -> None:
     record = json.loads(edgecat("evaluate", "album", "--json").stdout)
-    assert (record["photos"], record["accuracy"], record["mistakes"], record["failures"]) == (4, 0.75, 1, [])
-    assert (record["model"], record["file_bytes"]) == ("catdog-int8.tflite", DEFAULT_MODEL.stat().st_size)
+    assert (record["photos"], record["accuracy"], record["mistakes"], record["failures"]) == (
+        4,
+        0.75,
+        1,
+        [],
+    )
+    assert (record["model"], record["file_bytes"]) == (
+        "catdog-int8.tflite",
+        DEFAULT_MODEL.stat().st_size,
+    )
     assert (record["data"], record["command"]) == (["album"], "edgecat evaluate album --json")
     assert (record["balanced_accuracy"], record["neither_share"]) == (0.83333, 0.5)
     assert "ways" not in record
     cat = record["classes"]["cat"]
-    assert (cat["photos"], cat["accuracy"], cat["answers"]) == (3, 0.66667, {"cat": 2, "neither": 1})
+    assert (cat["photos"], cat["accuracy"], cat["answers"]) == (
+        3,
+        0.66667,
+        {"cat": 2, "neither": 1},
+    )
     assert record["classes"]["neither"]["accuracy"] == 1
     [mistake] = record["worst"]
-    assert (mistake["photo"], mistake["label"], mistake["answer"]) == ("album/cats/cup.jpg", "cat", "neither")
+    assert (mistake["photo"], mistake["label"], mistake["answer"]) == (
+        "album/cats/cup.jpg",
+        "cat",
+        "neither",
+    )
     model, header, *lines = edgecat("evaluate", "album").stdout.splitlines()
     assert model == f"catdog-int8.tflite, {record['engine']}, 3.96 MB"
-    assert header.split() == ["photos", "right", "95", "%", "interval", "confidence", "as", "cat", "as", "neither"]
-    assert [line.split()[:3] for line in lines[:3]] == [["cat", "3", "66.67%"], ["neither", "1", "100.00%"], ["all", "4", "75.00%"]]
+    assert header.split() == [
+        "photos",
+        "right",
+        "95",
+        "%",
+        "interval",
+        "confidence",
+        "as",
+        "cat",
+        "as",
+        "neither",
+    ]
+    assert [line.split()[:3] for line in lines[:3]] == [
+        ["cat", "3", "66.67%"],
+        ["neither", "1", "100.00%"],
+        ["all", "4", "75.00%"],
+    ]
     assert lines[3:] == [
         f"balanced 83.33%, calibration error {record['calibration_error']:.2%}, answered neither 50.00%",
         "1 answered wrongly:",
@@ -105,57 +162,104 @@ def test_the_statistics_are_those_of_the_single_answers(edgecat: Run, tmp_path: 
         with Image.open(source) as image:
             for i in range(8):
                 left, top = (int(random.integers(0, side // 2)) for side in image.size)
-                image.crop((left, top, left + image.width // 3, top + image.height // 3)).save(tmp_path / "crops" / folder / f"{i}.png")
+                image.crop((left, top, left + image.width // 3, top + image.height // 3)).save(
+                    tmp_path / "crops" / folder / f"{i}.png"
+                )
     record = json.loads(edgecat("evaluate", "crops", "--json").stdout)
     photos = list(find_labelled_photos([str(tmp_path / "crops")]))
     with Classifier(threads=1) as classifier:
         answers = list(classifier.classify_many(photo.path for photo in photos))
-    labels, said = np.array([photo.label for photo in photos]), np.array([answer.label for answer in answers])
+    labels, said = (
+        np.array([photo.label for photo in photos]),
+        np.array([answer.label for answer in answers]),
+    )
     scores = np.array([answer.score for answer in answers])
     right = labels == said
     assert 0 < right.mean() < 1
     assert record["accuracy"] == pytest.approx(right.mean(), abs=1e-5)
-    assert record["balanced_accuracy"] == pytest.approx(np.mean([right[labels == label].mean() for label in set(labels)]), abs=1e-5)
+    assert record["balanced_accuracy"] == pytest.approx(
+        np.mean([right[labels == label].mean() for label in set(labels)]), abs=1e-5
+    )
     assert record["neither_share"] == pytest.approx((said == "neither").mean(), abs=1e-5)
     bins = np.digitize(scores, np.linspace(0, 1, 16)[1:-1])
-    errors = [(bins == i).mean() * abs(right[bins == i].mean() - scores[bins == i].mean()) for i in set(bins)]
+    errors = [
+        (bins == i).mean() * abs(right[bins == i].mean() - scores[bins == i].mean())
+        for i in set(bins)
+    ]
     assert record["calibration_error"] == pytest.approx(sum(errors), abs=1e-5)
     for label, found in record["classes"].items():
         of_class = scores[labels == label]
         assert found["mean_confidence"] == pytest.approx(of_class.mean(), abs=1e-5)
-        assert found["confidence_histogram"] == np.histogram(of_class, np.linspace(0, 1, 21))[0].tolist()
+        assert (
+            found["confidence_histogram"]
+            == np.histogram(of_class, np.linspace(0, 1, 21))[0].tolist()
+        )
     assert record["worst"] == sorted(record["worst"], key=lambda mistake: -mistake["score"])
     assert record["mistakes"] == len(record["worst"]) == (~right).sum()
 
 
 @pytest.mark.parametrize(
     ("right", "of", "low", "high"),
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)],  # Newcombe 1998, table I, method 3
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],  # Newcombe 1998, table I, method 3
 )
-def test_intervals_are_those_that_were_published(right: int, of: int, low: float, high: float) -> None:
+def test_intervals_are_those_that_were_published(
+    right: int, of: int, low: float, high: float
+) -> None:
     assert wilson_interval(right, of) == pytest.approx((low, high), abs=5e-5)
     assert wilson_interval(of - right, of) == pytest.approx((1 - high, 1 - low), abs=5e-5)
 
 
-def test_groups_are_judged_by_their_sums_and_by_the_best_label(edgecat: Run, colours: Path, tmp_path: Path) -> None:
+def test_groups_are_judged_by_their_sums_and_by_the_best_label(
+    edgecat: Run, colours: Path, tmp_path: Path
+) -> None:
     colour_model(tmp_path / "grouped.tflite", UNEQUAL, tuple(GROUPS), GROUPS)
-    record = json.loads(edgecat("evaluate", "colours", "--model", "grouped.tflite", "--json").stdout)
+    record = json.loads(
+        edgecat("evaluate", "colours", "--model", "grouped.tflite", "--json").stdout
+    )
     assert (record["accuracy"], record["neither_share"]) == (0.75, 0)
-    assert record["ways"]["sums"] == {label: of["accuracy"] for label, of in record["classes"].items()}
+    assert record["ways"]["sums"] == {
+        label: of["accuracy"] for label, of in record["classes"].items()
+    }
     assert record["classes"]["cat"]["answers"] == {"cat": 2, "dog": 1}
-    assert record["classes"]["cat"]["confidence_histogram"][11:13] == [2, 0]  # 0.6 of both, less what the beagle has
-    assert record["worst"][0] == {"photo": "colours/cats/c.png", "label": "cat", "answer": "dog", "score": 0.9996}
+    assert record["classes"]["cat"]["confidence_histogram"][11:13] == [
+        2,
+        0,
+    ]  # 0.6 of both, less what the beagle has
+    assert record["worst"][0] == {
+        "photo": "colours/cats/c.png",
+        "label": "cat",
+        "answer": "dog",
+        "score": 0.9996,
+    }
     assert record["ways"]["best label"] == {"cat": 0, "dog": 1}
     lines = edgecat("evaluate", "colours", "--model", "grouped.tflite").stdout.splitlines()
     table = [re.split(r"  +", line) for line in lines if re.match("group by|sums|best label", line)]
-    assert table[1:] == [["sums", "66.67%", "100.00%"], ["sums among cat, dog", "66.67%", "100.00%"], ["best label", "0.00%", "100.00%"]]
-    mostly_sofa = [[*UNEQUAL[0]], [*UNEQUAL[1]], [np.log(4), 0, 0], [*UNEQUAL[3]]]  # of white: the sofa has 0.67, two cats 0.17 each
+    assert table[1:] == [
+        ["sums", "66.67%", "100.00%"],
+        ["sums among cat, dog", "66.67%", "100.00%"],
+        ["best label", "0.00%", "100.00%"],
+    ]
+    mostly_sofa = [
+        [*UNEQUAL[0]],
+        [*UNEQUAL[1]],
+        [np.log(4), 0, 0],
+        [*UNEQUAL[3]],
+    ]  # of white: the sofa has 0.67, two cats 0.17 each
     colour_model(tmp_path / "sofa.tflite", mostly_sofa, tuple(GROUPS), GROUPS)
-    ways = json.loads(edgecat("evaluate", "colours", "--model", "sofa.tflite", "--json").stdout)["ways"]
+    ways = json.loads(edgecat("evaluate", "colours", "--model", "sofa.tflite", "--json").stdout)[
+        "ways"
+    ]
     assert [of["cat"] for of in ways.values()] == [0, pytest.approx(2 / 3, abs=1e-5), 0]
     (tmp_path / "colours" / "cats").rename(tmp_path / "colours" / "tabby")
     (tmp_path / "colours" / "dogs").rename(tmp_path / "colours" / "beagle")
-    by_label = json.loads(edgecat("evaluate", "colours", "--model", "grouped.tflite", "--json").stdout)
+    by_label = json.loads(
+        edgecat("evaluate", "colours", "--model", "grouped.tflite", "--json").stdout
+    )
     assert by_label["classes"]["tabby"]["answers"] == {"beagle": 1, "sofa": 2}
     assert "ways" not in by_label
 
@@ -244,10 +348,16 @@ def test_several_models_in_one_table(edgecat: Run, colours: Path, tmp_path: Path
     assert (done.returncode, done.stderr) == (0, "")
     grouped, two = map(json.loads, done.stdout.splitlines())
     assert (grouped["model"], two["model"]) == ("grouped.tflite", "two.tflite")
-    assert two["command"] == "edgecat evaluate colours --model grouped.tflite --model two.tflite --json"
+    assert (
+        two["command"]
+        == "edgecat evaluate colours --model grouped.tflite --model two.tflite --json"
+    )
     assert "neither_share" not in two
     table = edgecat("evaluate", "colours", *models).stdout.split("\n\n")
-    assert [block.splitlines()[0].split(",")[0] for block in table[:2]] == ["grouped.tflite", "two.tflite"]
+    assert [block.splitlines()[0].split(",")[0] for block in table[:2]] == [
+        "grouped.tflite",
+        "two.tflite",
+    ]
     header, *rows = [re.split(r"  +", line) for line in table[2].splitlines()]
     assert header[:6] == ["model", "photos", "right", "95 % interval", "cat", "dog"]
     assert header[6:] == ["balanced", "calibration error", "answered neither", "size", "seconds"]
@@ -260,13 +370,32 @@ def test_models_of_one_name_are_told_apart(edgecat: Run, colours: Path, tmp_path
     for folder in ("old", "new"):
         (tmp_path / folder).mkdir()
         colour_model(tmp_path / folder / "two.tflite", [[0, 9, 0], [5, 0, 0]], ("cat", "dog"))
-    records = edgecat("evaluate", "colours", "--model", "old/two.tflite", "--model", "new/two.tflite", "--json").stdout.splitlines()
-    assert [json.loads(record)["model"] for record in records] == ["old/two.tflite", "new/two.tflite"]
+    records = edgecat(
+        "evaluate", "colours", "--model", "old/two.tflite", "--model", "new/two.tflite", "--json"
+    ).stdout.splitlines()
+    assert [json.loads(record)["model"] for record in records] == [
+        "old/two.tflite",
+        "new/two.tflite",
+    ]
 
 
-def test_a_model_that_cannot_be_judged_is_named_and_the_others_are_judged(edgecat: Run, album: Path, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_judged_is_named_and_the_others_are_judged(
+    edgecat: Run, album: Path, tmp_path: Path
+) -> None:
     colour_model(tmp_path / "two.tflite", [[0, 9, 0], [5, 0, 0]], ("cat", "dog"))
-    done = edgecat("evaluate", "album", "--model", DEFAULT_MODEL, "--model", "two.tflite", "--model", "none.tflite", "--model", DEFAULT_MODEL, "--json")
+    done = edgecat(
+        "evaluate",
+        "album",
+        "--model",
+        DEFAULT_MODEL,
+        "--model",
+        "two.tflite",
+        "--model",
+        "none.tflite",
+        "--model",
+        DEFAULT_MODEL,
+        "--json",
+    )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "edgecat: class folder 'neither' is no label of two.tflite; expected cat, dog",
@@ -278,18 +407,26 @@ def test_a_model_that_cannot_be_judged_is_named_and_the_others_are_judged(edgeca
 def test_an_engine_is_asked_of_all_models(edgecat: Run, album: Path) -> None:
     done = edgecat("evaluate", "album", "--engine", "onnxruntime")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "edgecat: engine 'onnxruntime' does not run .tflite files; expected litert or tflite-runtime or tensorflow\n"
+    assert (
+        done.stderr
+        == "edgecat: engine 'onnxruntime' does not run .tflite files; expected litert or tflite-runtime or tensorflow\n"
+    )
 
 
 def test_one_class_may_be_given_by_name(edgecat: Run, album: Path) -> None:
     record = json.loads(edgecat("evaluate", f"neither={album / 'neither'}", "--json").stdout)
     assert (record["photos"], record["accuracy"]) == (1, 1)
-    assert (record["data"], record["command"]) == (["neither=neither"], "edgecat evaluate neither=neither --json")
+    assert (record["data"], record["command"]) == (
+        ["neither=neither"],
+        "edgecat evaluate neither=neither --json",
+    )
 
 
 def test_a_broken_photo_is_named_once_and_the_rest_is_counted(edgecat: Run, album: Path) -> None:
     (album / "cats" / "aa.jpg").write_text("no photo")
-    done = edgecat("evaluate", "album", "--json", "--model", DEFAULT_MODEL, "--model", DEFAULT_MODEL)
+    done = edgecat(
+        "evaluate", "album", "--json", "--model", DEFAULT_MODEL, "--model", DEFAULT_MODEL
+    )
     assert done.returncode == 1
     failure = "album/cats/aa.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)"
     assert done.stderr == f"edgecat: {failure}\n"
@@ -303,7 +440,10 @@ def test_nothing_but_broken_photos(edgecat: Run, tmp_path: Path) -> None:
     (tmp_path / "album" / "cats" / "a.jpg").write_text("no photo")
     done = edgecat("evaluate", "album", "--json", "--gallery", "wrong.html")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "edgecat: album/cats/a.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)\n"
+    assert (
+        done.stderr
+        == "edgecat: album/cats/a.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)\n"
+    )
     assert not (tmp_path / "wrong.html").exists()
 
 
@@ -319,14 +459,21 @@ def test_a_folder_of_an_unknown_class(edgecat: Run, album: Path) -> None:
     (album / "neither").rename(album / "horses")
     done = edgecat("evaluate", "album")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "edgecat: class folder 'horses' is no label of catdog-int8.tflite; expected cat, dog, neither\n"
+    assert (
+        done.stderr
+        == "edgecat: class folder 'horses' is no label of catdog-int8.tflite; expected cat, dog, neither\n"
+    )
 
 
 def test_of_many_mistakes_the_surest_are_kept() -> None:
     scores = np.random.default_rng(0).integers(0, 400, 3000) / 400
-    photos = [LabelledPhoto(Path(f"{i}.jpg"), "dog" if i % 2 else "cat") for i in range(len(scores))]
+    photos = [
+        LabelledPhoto(Path(f"{i}.jpg"), "dog" if i % 2 else "cat") for i in range(len(scores))
+    ]
     result = evaluate(Scripted(scores.tolist()), photos)
-    wrong = sorted(range(1, len(scores), 2), key=lambda i: -scores[i])  # of equal scores the earlier photo first
+    wrong = sorted(
+        range(1, len(scores), 2), key=lambda i: -scores[i]
+    )  # of equal scores the earlier photo first
     assert [mistake.photo for mistake in result.worst()] == [f"{i}.jpg" for i in wrong[:WORST]]
     assert result.mistakes == 1500
 
@@ -363,7 +510,9 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-def test_a_gallery_shows_the_mistakes_upright_and_needs_nothing_beside_it(edgecat: Run, album: Path, tmp_path: Path) -> None:
+def test_a_gallery_shows_the_mistakes_upright_and_needs_nothing_beside_it(
+    edgecat: Run, album: Path, tmp_path: Path
+) -> None:
     (album / "cats" / "cup.jpg").unlink()
     name = "<b>cup & 'saucer'</b>.jpg".replace("/", "\N{DIVISION SLASH}")
     with Image.open(COFFEE) as image:
@@ -401,12 +550,18 @@ def test_a_gallery_replaces_its_own_pages_alone(edgecat: Run, album: Path, tmp_p
     assert "cup.jpg" in (tmp_path / "wrong.html").read_text()
 
 
-def test_a_gallery_that_cannot_be_written_is_refused_before_the_work(edgecat: Run, album: Path) -> None:
+def test_a_gallery_that_cannot_be_written_is_refused_before_the_work(
+    edgecat: Run, album: Path
+) -> None:
     done = edgecat("evaluate", "album", "--gallery", "pages/wrong.html")
     message = "pages/wrong.html: cannot be written, 'pages' is no folder that can be written to; give another file"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: {message}\n")
     done = edgecat("evaluate", "album", "--gallery", "album", "--force")
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "edgecat: album: a folder, expected the name of a page\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "edgecat: album: a folder, expected the name of a page\n",
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are Unicode")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # of Keras
 ]
 MOBILENET = ROOT / "export" / "edgecat_export" / "checkpoints" / "mobilenet.keras"
-RUN = [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()", "export"]
+RUN = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()",
+    "export",
+]
 
 
 def test_files_that_are_no_whole_keras_file(edgecat: Run, tmp_path: Path) -> None:
@@ -35,17 +40,33 @@ def test_files_that_are_no_whole_keras_file(edgecat: Run, tmp_path: Path) -> Non
     for length in (5, 1000, len(whole) // 2, len(whole) - 1000, len(whole) - 1):
         cut.write_bytes(whole[:length])
         done = edgecat("export", "cut.keras")
-        assert (done.returncode, done.stderr) == (1, "edgecat: cut.keras: damaged or cut short; copy it or train anew\n"), length
+        assert (done.returncode, done.stderr) == (
+            1,
+            "edgecat: cut.keras: damaged or cut short; copy it or train anew\n",
+        ), length
     cut.write_bytes(whole[:100_000] + bytes([whole[100_000] ^ 1]) + whole[100_001:])
     assert edgecat("export", "cut.keras").stderr.startswith("edgecat: cut.keras: damaged")
-    for name, content in (("empty.keras", b""), ("text.keras", b"no model"), ("model.h5", b"\x89HDF\r\n\x1a\n")):
+    for name, content in (
+        ("empty.keras", b""),
+        ("text.keras", b"no model"),
+        ("model.h5", b"\x89HDF\r\n\x1a\n"),
+    ):
         (tmp_path / name).write_bytes(content)
         assert edgecat("export", name).stderr == f"edgecat: {name}: no Keras file; {expected}"
     with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
         archive.writestr("readme.txt", "a zip of something else")
-    assert edgecat("export", "other.keras").stderr == f"edgecat: other.keras: a zip, but no Keras file; {expected}"
-    assert edgecat("export", "none.keras").stderr == f"edgecat: none.keras: no such model file; {expected}"
-    with zipfile.ZipFile(tmp_path / "torn.keras", "w") as archive, zipfile.ZipFile(MOBILENET) as source:
+    assert (
+        edgecat("export", "other.keras").stderr
+        == f"edgecat: other.keras: a zip, but no Keras file; {expected}"
+    )
+    assert (
+        edgecat("export", "none.keras").stderr
+        == f"edgecat: none.keras: no such model file; {expected}"
+    )
+    with (
+        zipfile.ZipFile(tmp_path / "torn.keras", "w") as archive,
+        zipfile.ZipFile(MOBILENET) as source,
+    ):
         for name in source.namelist():  # the weights themselves cut short
             archive.writestr(name, source.read(name)[: 500_000 if name.endswith(".h5") else None])
     done = edgecat("export", "torn.keras", "--fp32")
@@ -54,7 +75,9 @@ def test_files_that_are_no_whole_keras_file(edgecat: Run, tmp_path: Path) -> Non
     assert "cannot load this file" in done.stderr
 
 
-def test_a_folder_that_cannot_be_written_is_seen_before_the_work(edgecat: Run, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_seen_before_the_work(
+    edgecat: Run, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("in the way")
     for out in ("file", "file/below", "/proc/none/below"):
         began = time.monotonic()
@@ -70,7 +93,10 @@ def test_a_folder_that_cannot_be_written_is_seen_before_the_work(edgecat: Run, t
 def test_a_full_disk(tmp_path: Path) -> None:
     """No file may grow past 3 MB, in the child neither; the model is to have 3.3."""
     (tmp_path / "temporary").mkdir()
-    limit: Callable[[], None] = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))  # noqa: E731
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
+
     done = subprocess.run(
         [*RUN, "mobilenet", "--fp32", "--format", "onnx", "--out", str(tmp_path)],
         capture_output=True,
@@ -90,7 +116,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 300 kB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True, check=False).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk],
+            capture_output=True,
+            check=False,
+        ).returncode
+    ):
         pytest.skip("only root may mount a small disk")
     yield disk
     subprocess.run(["umount", "-l", disk], check=True)
@@ -103,7 +136,9 @@ def test_a_full_disk_in_the_output_folder(edgecat: Run, small_disk: Path) -> Non
     assert done.stderr.splitlines()[-1] == (
         "edgecat: disk/mobilenet-int8.onnx: cannot be written (No space left on device); make room, or give another folder with --out"
     )
-    assert [(path.name, path.stat().st_size) for path in small_disk.iterdir()] == [("mobilenet-int8.onnx", 0)]
+    assert [(path.name, path.stat().st_size) for path in small_disk.iterdir()] == [
+        ("mobilenet-int8.onnx", 0)
+    ]
 
 
 def test_a_full_disk_for_temporary_files(edgecat: Run, small_disk: Path, tmp_path: Path) -> None:
@@ -111,7 +146,9 @@ def test_a_full_disk_for_temporary_files(edgecat: Run, small_disk: Path, tmp_pat
         (tmp_path / "photos" / label).mkdir(parents=True)
         with Image.open(photo) as whole:
             for number in range(3):
-                whole.crop((number, 0, whole.width, whole.height)).save(tmp_path / "photos" / label / f"{number}.jpg")
+                whole.crop((number, 0, whole.width, whole.height)).save(
+                    tmp_path / "photos" / label / f"{number}.jpg"
+                )
     done = edgecat("export", "mobilenet", "--int8", "--data", "photos", TMPDIR=str(small_disk))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
@@ -134,10 +171,17 @@ def children(pid: int) -> dict[int, str]:
         ("group", signal.SIGINT, 130, None),
         ("parent", signal.SIGINT, 130, None),
         ("parent", signal.SIGKILL, -signal.SIGKILL, None),
-        ("child", signal.SIGKILL, 1, "edgecat: the conversion was killed, most likely by the system: it needs more memory than there is, about 2.5 GB; "),
+        (
+            "child",
+            signal.SIGKILL,
+            1,
+            "edgecat: the conversion was killed, most likely by the system: it needs more memory than there is, about 2.5 GB; ",
+        ),
     ],
 )
-def test_an_interrupted_run_leaves_nothing(tmp_path: Path, whom: str, how: signal.Signals, status: int, last: str | None, said: str) -> None:
+def test_an_interrupted_run_leaves_nothing(
+    tmp_path: Path, whom: str, how: signal.Signals, status: int, last: str | None, said: str
+) -> None:
     (tmp_path / "temporary").mkdir()
     (tmp_path / "mobilenet-fp32.onnx").write_text("earlier")
     process = subprocess.Popen(
@@ -162,7 +206,9 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, whom: str, how: signa
     if last is not None:
         assert rest.splitlines()[-1].startswith(last)
     until = time.monotonic() + 20
-    while (Path(f"/proc/{child}").exists() or list((tmp_path / "temporary").iterdir())) and time.monotonic() < until:
+    while (
+        Path(f"/proc/{child}").exists() or list((tmp_path / "temporary").iterdir())
+    ) and time.monotonic() < until:
         time.sleep(0.1)
     assert not Path(f"/proc/{child}").exists()
     assert not list((tmp_path / "temporary").iterdir())
@@ -182,11 +228,15 @@ print(resident() - before)
 """
     if not Path("/proc/self/statm").exists():
         pytest.skip("reads /proc")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert float(done.stdout) < 50  # MB; Keras and a converter take more than a thousand
 
 
-def test_the_same_checkpoint_gives_the_same_bytes_and_the_card_says_how(edgecat: Run, exported: Path, tmp_path: Path) -> None:
+def test_the_same_checkpoint_gives_the_same_bytes_and_the_card_says_how(
+    edgecat: Run, exported: Path, tmp_path: Path
+) -> None:
     assert edgecat("export", "mobilenet", "--fp32", "--int8", "--fp16").returncode == 0
     files = sorted(path.name for path in tmp_path.iterdir())
     assert len(files) == 6

@@ -21,7 +21,13 @@ from edgecat.model_file import ModelCard, associated_files
 
 COLOURS = np.array([[4, 0, 0], [0, 4, 0], [0, 0, 4]])  # how red, green and blue a photo is
 MIXED = np.array([[1.0, -2, 0.5], [-1, 0.5, 1], [0.3, 0.2, -1]])
-ULTRALYTICS = {"task": "classify", "names": "{0: 'red', 1: 'green', 2: 'blue'}", "imgsz": "[32, 32]", "channels": "3", "stride": "1"}
+ULTRALYTICS = {
+    "task": "classify",
+    "names": "{0: 'red', 1: 'green', 2: 'blue'}",
+    "imgsz": "[32, 32]",
+    "channels": "3",
+    "stride": "1",
+}
 SUFFICIENT = Description(labels="red,green,blue", mean=0, std=255, resize="squash", logits=True)
 ASKS = "has no model card, and does not say all that is needed; give "
 ASKS_LABELS = "--labels FILE or cat,dog,… in the order of its outputs"
@@ -35,7 +41,9 @@ def write(path: Path, content: bytes | str) -> Path:
     return path
 
 
-def classified(model: Path, photo: object, description: Description | None = None) -> Classification:
+def classified(
+    model: Path, photo: object, description: Description | None = None
+) -> Classification:
     with Classifier(model, description=description) as classifier:
         return classifier.classify(photo)  # type: ignore[arg-type]
 
@@ -59,13 +67,26 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def test_standard_metadata_give_the_scores_that_the_card_gives(tmp_path: Path) -> None:
     model = write(tmp_path / "theirs.tflite", stripped())
     for photo in (CHELSEA, COFFEE):
-        pixels = np.asarray(Image.open(photo))  # whole: what the card says of decoding, the standard does not know
+        pixels = np.asarray(
+            Image.open(photo)
+        )  # whole: what the card says of decoding, the standard does not know
         assert classified(model, pixels) == classified(DEFAULT_MODEL, pixels)
 
 
-@pytest.mark.parametrize("name", ["theirs.txt", "theirs_labels.txt", "labels.txt", "pets_labels.txt"])
-@pytest.mark.parametrize("lines", ["cat\ndog\nneither\n", "0 cat\r\n1 dog\r\n2 neither", '{"id2label": {"0": "cat", "1": "dog", "2": "neither"}}'])
-def test_a_label_file_beside_gives_the_scores_that_the_card_gives(tmp_path: Path, name: str, lines: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["theirs.txt", "theirs_labels.txt", "labels.txt", "pets_labels.txt"]
+)
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "cat\ndog\nneither\n",
+        "0 cat\r\n1 dog\r\n2 neither",
+        '{"id2label": {"0": "cat", "1": "dog", "2": "neither"}}',
+    ],
+)
+def test_a_label_file_beside_gives_the_scores_that_the_card_gives(
+    tmp_path: Path, name: str, lines: str
+) -> None:
     model = write(tmp_path / "theirs.tflite", without_zip())
     write(tmp_path / name, lines)
     assert classified(model, CHELSEA) == classified(DEFAULT_MODEL, CHELSEA)
@@ -74,12 +95,29 @@ def test_a_label_file_beside_gives_the_scores_that_the_card_gives(tmp_path: Path
 def test_classify_and_evaluate_take_them_on_the_command_line(edgecat: Run, tmp_path: Path) -> None:
     write(tmp_path / "theirs.tflite", stripped())
     expected = json.loads(edgecat("classify", CHELSEA, "--json").stdout)
-    assert json.loads(edgecat("classify", CHELSEA, "--json", "--model", "theirs.tflite").stdout) == expected
+    assert (
+        json.loads(edgecat("classify", CHELSEA, "--json", "--model", "theirs.tflite").stdout)
+        == expected
+    )
     write(tmp_path / "bare.tflite", without_zip())
-    done = edgecat("classify", CHELSEA, "--json", "--model", "bare.tflite", "--labels", "cat,dog,neither", "--resize", "squash")
+    done = edgecat(
+        "classify",
+        CHELSEA,
+        "--json",
+        "--model",
+        "bare.tflite",
+        "--labels",
+        "cat,dog,neither",
+        "--resize",
+        "squash",
+    )
     assert json.loads(done.stdout) == expected
-    shutil.copytree(CHELSEA.parent, tmp_path / "photos" / "cats", ignore=shutil.ignore_patterns("*.md"))
-    done = edgecat("evaluate", "photos", "--json", "--model", "bare.tflite", "--labels", "cat,dog,neither")
+    shutil.copytree(
+        CHELSEA.parent, tmp_path / "photos" / "cats", ignore=shutil.ignore_patterns("*.md")
+    )
+    done = edgecat(
+        "evaluate", "photos", "--json", "--model", "bare.tflite", "--labels", "cat,dog,neither"
+    )
     assert json.loads(done.stdout)["classes"]["cat"]["answers"] == {"cat": 1, "neither": 1}
 
 
@@ -90,18 +128,34 @@ def test_of_several_label_files_none_is_guessed(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         Classifier(model)
     assert str(caught.value) == f"{model}: {ASKS}{ASKS_LABELS}{LOST}"
-    assert classified(model, CHELSEA, Description(labels=tmp_path / "pets_labels.txt")).label == "cat"
+    assert (
+        classified(model, CHELSEA, Description(labels=tmp_path / "pets_labels.txt")).label == "cat"
+    )
 
 
-def test_what_a_float_model_does_not_say_is_asked_for_at_once(edgecat: Run, tmp_path: Path, png: Path) -> None:
+def test_what_a_float_model_does_not_say_is_asked_for_at_once(
+    edgecat: Run, tmp_path: Path, png: Path
+) -> None:
     colour_tflite(tmp_path / "float.tflite", MIXED, softmax=False)
     done = edgecat("classify", CHELSEA, "--model", "float.tflite")
-    asked = f"{ASKS}{ASKS_LABELS}; {ASKS_MEAN}; --logits or --probabilities, whichever its outputs are"
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: float.tflite: {asked}\n")
+    asked = (
+        f"{ASKS}{ASKS_LABELS}; {ASKS_MEAN}; --logits or --probabilities, whichever its outputs are"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        f"edgecat: float.tflite: {asked}\n",
+    )
     options = ("--labels", "a,b,c", "--mean", 127.5, "--std", "127.5", "--logits")
-    scores = json.loads(edgecat("classify", png, "--model", "float.tflite", *options, "--json").stdout)["scores"]
-    colour = np.asarray(Image.open(png).convert("RGB").resize((16, 16), Image.Resampling.BILINEAR, reducing_gap=3.0)).mean(axis=(0, 1))
-    assert [scores[label] for label in "abc"] == pytest.approx(softmax(MIXED @ (colour / 127.5 - 1)), abs=1e-5)
+    scores = json.loads(
+        edgecat("classify", png, "--model", "float.tflite", *options, "--json").stdout
+    )["scores"]
+    colour = np.asarray(
+        Image.open(png).convert("RGB").resize((16, 16), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    ).mean(axis=(0, 1))
+    assert [scores[label] for label in "abc"] == pytest.approx(
+        softmax(MIXED @ (colour / 127.5 - 1)), abs=1e-5
+    )
 
 
 def test_the_normalisation_of_usual_integer_inputs_follows_from_the_tensor(tmp_path: Path) -> None:
@@ -112,27 +166,37 @@ def test_the_normalisation_of_usual_integer_inputs_follows_from_the_tensor(tmp_p
         (np.int8, 1 / 255, -128, 0, 255),
         (np.uint8, 1.0, 0, 0, 1),
     ):
-        model = colour_tflite(tmp_path / "m.tflite", COLOURS, dtype=dtype, scale=scale, zero_point=zero_point)
+        model = colour_tflite(
+            tmp_path / "m.tflite", COLOURS, dtype=dtype, scale=scale, zero_point=zero_point
+        )
         with Classifier(model, description=Description(labels="red,green,blue")) as classifier:
             assert (classifier.card.input.mean, classifier.card.input.std) == (mean, std)
             pixels = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
             least = np.iinfo(dtype).min
-            assert np.array_equal(classifier.tensor(pixels).astype(int), pixels.astype(int) + least)  # pixel values as they are
+            assert np.array_equal(
+                classifier.tensor(pixels).astype(int), pixels.astype(int) + least
+            )  # pixel values as they are
 
 
 def test_an_unusual_integer_input_is_asked_about(tmp_path: Path) -> None:
-    model = colour_tflite(tmp_path / "m.tflite", COLOURS, dtype=np.uint8, scale=0.0187, zero_point=114)  # of ImageNet's mean and std for each channel
+    model = colour_tflite(
+        tmp_path / "m.tflite", COLOURS, dtype=np.uint8, scale=0.0187, zero_point=114
+    )  # of ImageNet's mean and std for each channel
     with pytest.raises(ModelError) as caught:
         Classifier(model, description=Description(labels="red,green,blue"))
     assert str(caught.value) == f"{model}: {ASKS}{ASKS_MEAN}"
-    said = Description(labels="red,green,blue", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+    said = Description(
+        labels="red,green,blue", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)
+    )
     assert classified(model, np.full((16, 16, 3), (0, 0, 200), np.uint8), said).label == "blue"
 
 
 def test_1001_outputs_and_1000_labels_mean_background_first(tmp_path: Path) -> None:
     weights = np.zeros((1001, 3))
     weights[[0, 1, 1000]] = COLOURS
-    model = colour_tflite(tmp_path / "quant.tflite", weights, dtype=np.uint8, scale=1 / 128, zero_point=128)
+    model = colour_tflite(
+        tmp_path / "quant.tflite", weights, dtype=np.uint8, scale=1 / 128, zero_point=128
+    )
     write(tmp_path / "labels.txt", "".join(f"{number}\n" for number in range(1, 1001)))
     for colour, label in (((255, 0, 0), "background"), ((0, 255, 0), "1"), ((0, 0, 255), "1000")):
         result = classified(model, np.full((16, 16, 3), colour, np.uint8))
@@ -142,7 +206,10 @@ def test_1001_outputs_and_1000_labels_mean_background_first(tmp_path: Path) -> N
     write(tmp_path / "labels.txt", "".join(f"{number}\n" for number in range(1, 1000)))
     with pytest.raises(ModelError) as caught:
         Classifier(model)
-    assert str(caught.value) == f"{model}: 1001 outputs, but 999 labels (labels.txt); expected one for each, give them with --labels"
+    assert (
+        str(caught.value)
+        == f"{model}: 1001 outputs, but 999 labels (labels.txt); expected one for each, give them with --labels"
+    )
 
 
 def test_a_tflite_model_that_takes_any_size(tmp_path: Path) -> None:
@@ -151,11 +218,15 @@ def test_a_tflite_model_that_takes_any_size(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         Classifier(model, description=description)
     assert str(caught.value).startswith(f"{model}: {ASKS}--size of its photos in pixels")
-    with Classifier(model, description=Description(labels="red,green,blue", mean=0, std=255, size=(24, 40))) as classifier:
+    with Classifier(
+        model, description=Description(labels="red,green,blue", mean=0, std=255, size=(24, 40))
+    ) as classifier:
         assert classifier.pixels(CHELSEA).shape == (24, 40, 3)
         for photo in (CHELSEA, COFFEE):
             expected = softmax(MIXED @ classifier.pixels(photo).mean(axis=(0, 1)) / 255)
-            assert classifier.run(classifier.tensor(classifier.pixels(photo))) == pytest.approx(expected, abs=1e-5)
+            assert classifier.run(classifier.tensor(classifier.pixels(photo))) == pytest.approx(
+                expected, abs=1e-5
+            )
 
 
 # ONNX
@@ -165,30 +236,55 @@ def cropped(photo: Path, size: int, share: float) -> np.ndarray:
     """As torchvision's Resize and CenterCrop do it, one after the other."""
     image = Image.open(photo).convert("RGB")
     shorter = math.floor(size / share)
-    scaled = (shorter, int(shorter * image.height / image.width)) if image.width < image.height else (int(shorter * image.width / image.height), shorter)
+    scaled = (
+        (shorter, int(shorter * image.height / image.width))
+        if image.width < image.height
+        else (int(shorter * image.width / image.height), shorter)
+    )
     image = image.resize(scaled, Image.Resampling.BILINEAR)
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     return np.asarray(image.crop((left, top, left + size, top + size)), np.float64)
 
 
-@pytest.mark.parametrize("shape", [[1, 3, 32, 32], ["batch", 3, "height", "width"], ["batch", "num_channels", "height", "width"]])
-def test_ultralytics_keys_are_all_that_is_needed(tmp_path: Path, png: Path, shape: list[int | str]) -> None:
+@pytest.mark.parametrize(
+    "shape",
+    [[1, 3, 32, 32], ["batch", 3, "height", "width"], ["batch", "num_channels", "height", "width"]],
+)
+def test_ultralytics_keys_are_all_that_is_needed(
+    tmp_path: Path, png: Path, shape: list[int | str]
+) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     model = colour_onnx(tmp_path / "yolo-cls.onnx", MIXED, shape, ULTRALYTICS, softmax=True)
     scores = dict(classified(model, png).scores)
     expected = softmax(MIXED @ (cropped(png, 32, 1).mean(axis=(0, 1)) / 255))
-    assert [scores[label] for label in ("red", "green", "blue")] == pytest.approx(expected, abs=1e-4)
+    assert [scores[label] for label in ("red", "green", "blue")] == pytest.approx(
+        expected, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("shape", [[1, 3, 48, 48], [1, 48, 48, 3]])
-def test_an_onnx_model_with_a_recipe_given(edgecat: Run, tmp_path: Path, png: Path, shape: list[int | str]) -> None:
+def test_an_onnx_model_with_a_recipe_given(
+    edgecat: Run, tmp_path: Path, png: Path, shape: list[int | str]
+) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     colour_onnx(tmp_path / "timm.onnx", MIXED, shape)
     mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-    options = ["--labels", "a,b,c", "--mean", ",".join(map(str, mean)), "--std", ",".join(map(str, std)), "--resize", "crop:0.875", "--logits"]
-    scores = json.loads(edgecat("classify", png, "--model", "timm.onnx", "--json", *options).stdout)["scores"]
+    options = [
+        "--labels",
+        "a,b,c",
+        "--mean",
+        ",".join(map(str, mean)),
+        "--std",
+        ",".join(map(str, std)),
+        "--resize",
+        "crop:0.875",
+        "--logits",
+    ]
+    scores = json.loads(
+        edgecat("classify", png, "--model", "timm.onnx", "--json", *options).stdout
+    )["scores"]
     expected = softmax(MIXED @ ((cropped(png, 48, 0.875) - mean) / std).mean(axis=(0, 1)))
     assert [scores[label] for label in "abc"] == pytest.approx(expected, abs=1e-3)
     done = edgecat("classify", CHELSEA, "--model", "timm.onnx", *options[:6], "--logits")
@@ -198,10 +294,18 @@ def test_an_onnx_model_with_a_recipe_given(edgecat: Run, tmp_path: Path, png: Pa
 def test_options_override_what_the_file_says(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    model = colour_onnx(tmp_path / "yolo-cls.onnx", MIXED, [1, 3, 32, 32], ULTRALYTICS, softmax=True)
-    with Classifier(model, description=Description(labels=["x", "y", "z"], std=128, resize="squash")) as classifier:
+    model = colour_onnx(
+        tmp_path / "yolo-cls.onnx", MIXED, [1, 3, 32, 32], ULTRALYTICS, softmax=True
+    )
+    with Classifier(
+        model, description=Description(labels=["x", "y", "z"], std=128, resize="squash")
+    ) as classifier:
         assert classifier.card.labels == ("x", "y", "z")
-        assert (classifier.card.input.mean, classifier.card.input.std, classifier.card.input.resize) == (0, 128, "squash")
+        assert (
+            classifier.card.input.mean,
+            classifier.card.input.std,
+            classifier.card.input.resize,
+        ) == (0, 128, "squash")
 
 
 def test_one_output_is_the_second_labels(tmp_path: Path) -> None:
@@ -210,35 +314,108 @@ def test_one_output_is_the_second_labels(tmp_path: Path) -> None:
     model = colour_onnx(tmp_path / "sigmoid.onnx", [[0.9, 0, 0]], ["batch", 32, 32, 3])
     red = np.full((32, 32, 3), (255, 0, 0), np.uint8)
     said = {"labels": "cat,dog", "mean": 0.0, "std": 255.0, "resize": "squash"}
-    with pytest.raises(ModelError, match=r"give --logits or --probabilities, whichever its outputs are$"):
+    with pytest.raises(
+        ModelError, match=r"give --logits or --probabilities, whichever its outputs are$"
+    ):
         Classifier(model, description=Description(**said))  # type: ignore[arg-type]
     scores = dict(classified(model, red, Description(**said, logits=False)).scores)  # type: ignore[arg-type]
     assert scores == pytest.approx({"dog": 0.9, "cat": 0.1})
     scores = dict(classified(model, red, Description(**said, logits=True)).scores)  # type: ignore[arg-type]
-    assert scores == pytest.approx({"dog": 1 / (1 + math.exp(-0.9)), "cat": 1 - 1 / (1 + math.exp(-0.9))})
+    assert scores == pytest.approx(
+        {"dog": 1 / (1 + math.exp(-0.9)), "cat": 1 - 1 / (1 + math.exp(-0.9))}
+    )
 
 
 @pytest.mark.parametrize(
     ("shape", "keys", "description", "message"),
     [
-        ([1, 3, 32, 32], {**ULTRALYTICS, "task": "detect"}, None, "a model for the task 'detect', expected 'classify'"),
-        ([1, 3, 32, 32], {**ULTRALYTICS, "names": "{0: 'red'"}, None, "names: '{0: 'red'' cannot be read"),
-        ([1, 3, 32, 32], {**ULTRALYTICS, "names": "{0: 'red', 2: 'blue'}"}, None, "names: no label 1; expected one for each output, from 0 to 1"),
-        ([1, 3, 32, 32], {**ULTRALYTICS, "names": "{0: 'red', 1: 'green'}"}, None, "3 outputs, but 2 labels (its metadata); expected one for each"),
-        ([1, 3, 32, 32], ULTRALYTICS, Description(size=64), "reads photos of 32 x 32 pixels; leave --size away"),
-        ([1, 3, "h", "w"], {**ULTRALYTICS, "imgsz": "[9999999, 9999999]"}, None, "size [9999999, 9999999], expected 1 to 4096 pixels"),
-        ([1, 3, "h", "w"], {}, SUFFICIENT, "does not say all that is needed; give --size of its photos in pixels"),
-        ([1, 4, 32, 32], {}, SUFFICIENT, "reads (1, 4, 32, 32) of float32; expected one RGB photo, (1, height, width, 3) or (1, 3, height, width)"),
+        (
+            [1, 3, 32, 32],
+            {**ULTRALYTICS, "task": "detect"},
+            None,
+            "a model for the task 'detect', expected 'classify'",
+        ),
+        (
+            [1, 3, 32, 32],
+            {**ULTRALYTICS, "names": "{0: 'red'"},
+            None,
+            "names: '{0: 'red'' cannot be read",
+        ),
+        (
+            [1, 3, 32, 32],
+            {**ULTRALYTICS, "names": "{0: 'red', 2: 'blue'}"},
+            None,
+            "names: no label 1; expected one for each output, from 0 to 1",
+        ),
+        (
+            [1, 3, 32, 32],
+            {**ULTRALYTICS, "names": "{0: 'red', 1: 'green'}"},
+            None,
+            "3 outputs, but 2 labels (its metadata); expected one for each",
+        ),
+        (
+            [1, 3, 32, 32],
+            ULTRALYTICS,
+            Description(size=64),
+            "reads photos of 32 x 32 pixels; leave --size away",
+        ),
+        (
+            [1, 3, "h", "w"],
+            {**ULTRALYTICS, "imgsz": "[9999999, 9999999]"},
+            None,
+            "size [9999999, 9999999], expected 1 to 4096 pixels",
+        ),
+        (
+            [1, 3, "h", "w"],
+            {},
+            SUFFICIENT,
+            "does not say all that is needed; give --size of its photos in pixels",
+        ),
+        (
+            [1, 4, 32, 32],
+            {},
+            SUFFICIENT,
+            "reads (1, 4, 32, 32) of float32; expected one RGB photo, (1, height, width, 3) or (1, 3, height, width)",
+        ),
         ([8, 3, 32, 32], {}, SUFFICIENT, "reads (8, 3, 32, 32) of float32; expected one RGB photo"),
-        ([1, 3, 32, 32], {}, Description("a,b,c", 0.5, 0.5, "crop", logits=True), "std 0.5, expected on the scale of pixel values, 0..255; multiply"),
-        ([1, 3, 32, 32], {}, Description("a,b,c", 0, (1, 2), "crop", logits=True), "std (1.0, 2.0), expected one number or three above 0"),
-        ([1, 3, 32, 32], {}, Description("a,b,c", 0, 255, "fit", logits=True), "resize 'fit', expected squash, crop or, with the share"),
-        ([1, 3, 32, 32], {}, Description("a,b,c", 0, 255, "crop:0.01", logits=True), "crop 0.01, expected a size of at least 1 x 1 and a crop of 0.1 to 1"),
-        ([1, 3, 32, 32], {}, Description("none.txt", 0, 255, "crop", logits=True), "none.txt: no such label file; expected a file, or labels with commas"),
+        (
+            [1, 3, 32, 32],
+            {},
+            Description("a,b,c", 0.5, 0.5, "crop", logits=True),
+            "std 0.5, expected on the scale of pixel values, 0..255; multiply",
+        ),
+        (
+            [1, 3, 32, 32],
+            {},
+            Description("a,b,c", 0, (1, 2), "crop", logits=True),
+            "std (1.0, 2.0), expected one number or three above 0",
+        ),
+        (
+            [1, 3, 32, 32],
+            {},
+            Description("a,b,c", 0, 255, "fit", logits=True),
+            "resize 'fit', expected squash, crop or, with the share",
+        ),
+        (
+            [1, 3, 32, 32],
+            {},
+            Description("a,b,c", 0, 255, "crop:0.01", logits=True),
+            "crop 0.01, expected a size of at least 1 x 1 and a crop of 0.1 to 1",
+        ),
+        (
+            [1, 3, 32, 32],
+            {},
+            Description("none.txt", 0, 255, "crop", logits=True),
+            "none.txt: no such label file; expected a file, or labels with commas",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(
-    tmp_path: Path, shape: list[int | str], keys: dict[str, str], description: Description | None, message: str
+    tmp_path: Path,
+    shape: list[int | str],
+    keys: dict[str, str],
+    description: Description | None,
+    message: str,
 ) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -285,9 +462,15 @@ def test_labels_that_begin_with_a_number_or_come_twice() -> None:
         (b"cat\n\ndog", "here: an empty label; expected one label for each of the model's outputs"),
         (b"0 cat\n2 dog", "here: no label 1; expected one for each output, from 0 to 1"),
         (b"0 cat\n0 dog", "here: no label 1; expected one for each output, from 0 to 1"),
-        (b"\xff\xfe\x00", "here: not a label file; expected UTF-8 text with one label a line, or JSON"),
+        (
+            b"\xff\xfe\x00",
+            "here: not a label file; expected UTF-8 text with one label a line, or JSON",
+        ),
         (b"{0: cat}", "here: not a label file; expected UTF-8 text with one label a line, or JSON"),
-        (b'{"a": "cat"}', 'here: expected a list of labels, {"0": "cat", "1": "dog"} or {"id2label": …}'),
+        (
+            b'{"a": "cat"}',
+            'here: expected a list of labels, {"0": "cat", "1": "dog"} or {"id2label": …}',
+        ),
     ],
 )
 def test_files_that_are_no_label_files(content: bytes, message: str) -> None:
@@ -307,7 +490,9 @@ def test_damaged_metadata_never_do_more_than_be_refused() -> None:
     refused = 0
     for trial in range(400):
         content = bytearray(whole)
-        for spot in random.integers(place, place + 700, 3) if trial % 2 else random.integers(0, 300, 3):
+        for spot in (
+            random.integers(place, place + 700, 3) if trial % 2 else random.integers(0, 300, 3)
+        ):
             content[spot] = int(random.integers(0, 256))
         try:
             described_inside(bytes(content), "tflite", "here")
@@ -315,12 +500,16 @@ def test_damaged_metadata_never_do_more_than_be_refused() -> None:
             refused += 1
     assert refused > 20
     for length in (8, 12, 40, 1000, place + 8, place + 60):
-        with pytest.raises(ModelError, match="here: damaged, its TFLite metadata point outside the file"):
+        with pytest.raises(
+            ModelError, match="here: damaged, its TFLite metadata point outside the file"
+        ):
             described_inside(whole[:length], "tflite", "here")
 
 
 def test_a_zip_that_unpacks_to_gigabytes_is_passed_over(tmp_path: Path) -> None:
-    model = write(tmp_path / "bomb.tflite", without_zip() + zipped({"labels.txt": bytes(300_000_000)}))
+    model = write(
+        tmp_path / "bomb.tflite", without_zip() + zipped({"labels.txt": bytes(300_000_000)})
+    )
     assert model.stat().st_size < 4_000_000
     with pytest.raises(ModelError) as caught:
         Classifier(model)
@@ -336,7 +525,13 @@ def test_a_file_with_a_card_takes_no_options(edgecat: Run, tmp_path: Path) -> No
 
 
 def test_wrong_usage(edgecat: Run) -> None:
-    for options in (("--mean", "1,2"), ("--std", "x"), ("--resize", "crop:2"), ("--resize", "pad"), ("--size", "2by2")):
+    for options in (
+        ("--mean", "1,2"),
+        ("--std", "x"),
+        ("--resize", "crop:2"),
+        ("--resize", "pad"),
+        ("--size", "2by2"),
+    ):
         done = edgecat("classify", CHELSEA, "--model", DEFAULT_MODEL, *options)
         assert (done.returncode, done.stdout) == (2, ""), options
         assert options[0] in done.stderr
@@ -365,21 +560,36 @@ def test_a_labelled_file_needs_nothing_beside_it(edgecat: Run, tmp_path: Path) -
     alone = (tmp_path / "theirs-labelled.tflite").rename(tmp_path / "elsewhere" / "a.tflite")
     assert classified(alone, CHELSEA) == classified(DEFAULT_MODEL, CHELSEA)
     card = read_card(alone)
-    assert (card.name, card.labels, card.precision, card.verification) == ("pets", ("cat", "dog", "neither"), "int8", {})
+    assert (card.name, card.labels, card.precision, card.verification) == (
+        "pets",
+        ("cat", "dog", "neither"),
+        "int8",
+        {},
+    )
     assert alone.read_bytes().startswith(without_zip())  # the standard metadata among them
     with zipfile.ZipFile(alone) as archive:
         assert archive.namelist() == ["LICENSE", "labels.txt", "edgecat.json"]
-        assert (archive.read("LICENSE"), archive.read("labels.txt")) == (b"MIT", b"cat\ndog\nneither\n")
+        assert (archive.read("LICENSE"), archive.read("labels.txt")) == (
+            b"MIT",
+            b"cat\ndog\nneither\n",
+        )
         assert archive.testzip() is None
 
 
-def test_standard_metadata_and_their_label_file_stay_as_they_are(edgecat: Run, tmp_path: Path) -> None:
+def test_standard_metadata_and_their_label_file_stay_as_they_are(
+    edgecat: Run, tmp_path: Path
+) -> None:
     write(tmp_path / "theirs.tflite", stripped())
     assert edgecat("label", "theirs.tflite").returncode == 0
-    assert associated_files((tmp_path / "theirs-labelled.tflite").read_bytes())["labels.txt"] == associated_files(stripped())["labels.txt"]
+    assert (
+        associated_files((tmp_path / "theirs-labelled.tflite").read_bytes())["labels.txt"]
+        == associated_files(stripped())["labels.txt"]
+    )
     # Other labels replace those in the zip, so that other runtimes say the same.
     assert edgecat("label", "theirs.tflite", "--labels", "Katze,Hund,nichts").returncode == 0
-    assert associated_files((tmp_path / "theirs-labelled.tflite").read_bytes())["labels.txt"].split() == [b"Katze", b"Hund", b"nichts"]
+    assert associated_files((tmp_path / "theirs-labelled.tflite").read_bytes())[
+        "labels.txt"
+    ].split() == [b"Katze", b"Hund", b"nichts"]
 
 
 def test_an_onnx_file_is_labelled(edgecat: Run, tmp_path: Path) -> None:
@@ -390,20 +600,55 @@ def test_an_onnx_file_is_labelled(edgecat: Run, tmp_path: Path) -> None:
     assert edgecat("label", "yolo.onnx", *options, "--out", "mine.onnx").returncode == 0
     mine = tmp_path / "mine.onnx"
     card = read_card(mine)
-    assert (card.input.mean, card.input.std, card.input.resize, card.input.crop) == ((120, 110, 100), 60, "crop", 0.9)
-    assert (card.input.height, card.input.width, card.labels, card.scores) == (32, 32, ("red", "green", "blue"), "logits")
-    assert {entry.key: entry.value for entry in onnx.load(mine).metadata_props}.items() >= ULTRALYTICS.items()
+    assert (card.input.mean, card.input.std, card.input.resize, card.input.crop) == (
+        (120, 110, 100),
+        60,
+        "crop",
+        0.9,
+    )
+    assert (card.input.height, card.input.width, card.labels, card.scores) == (
+        32,
+        32,
+        ("red", "green", "blue"),
+        "logits",
+    )
+    assert {
+        entry.key: entry.value for entry in onnx.load(mine).metadata_props
+    }.items() >= ULTRALYTICS.items()
     said = Description(mean=(120, 110, 100), std=60, resize="crop:0.9", logits=True)
     assert classified(mine, CHELSEA) == classified(model, CHELSEA, said)
 
 
 def test_a_labelled_file_may_be_labelled_again(edgecat: Run, tmp_path: Path) -> None:
     model = colour_tflite(tmp_path / "float.tflite", MIXED, softmax=False)
-    assert edgecat("label", "float.tflite", "--labels", "a,b,c", "--mean", 10, "--std", 20, "--logits", "--in-place").returncode == 0
+    assert (
+        edgecat(
+            "label",
+            "float.tflite",
+            "--labels",
+            "a,b,c",
+            "--mean",
+            10,
+            "--std",
+            20,
+            "--logits",
+            "--in-place",
+        ).returncode
+        == 0
+    )
     first = read_card(model)
-    assert edgecat("label", "float.tflite", "--labels", "x,y,z", "--resize", "crop", "--in-place").returncode == 0
+    assert (
+        edgecat(
+            "label", "float.tflite", "--labels", "x,y,z", "--resize", "crop", "--in-place"
+        ).returncode
+        == 0
+    )
     again = read_card(model)
-    assert (again.labels, again.input.resize, again.sha256) == (("x", "y", "z"), "crop", first.sha256)
+    assert (again.labels, again.input.resize, again.sha256) == (
+        ("x", "y", "z"),
+        "crop",
+        first.sha256,
+    )
     assert (again.input.mean, again.input.std, again.scores) == (10, 20, "logits")
     with zipfile.ZipFile(model) as archive:
         assert archive.namelist() == ["labels.txt", "edgecat.json"]
@@ -412,27 +657,50 @@ def test_a_labelled_file_may_be_labelled_again(edgecat: Run, tmp_path: Path) -> 
 def test_labelling_that_fails_leaves_everything_as_it_was(edgecat: Run, tmp_path: Path) -> None:
     write(tmp_path / "theirs.tflite", without_zip())
     done = edgecat("label", "theirs.tflite")
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: theirs.tflite: {ASKS}{ASKS_LABELS}{LOST}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        f"edgecat: theirs.tflite: {ASKS}{ASKS_LABELS}{LOST}\n",
+    )
     done = edgecat("label", "theirs.tflite", "--labels", "a,b", "--in-place")
     assert (done.returncode, (tmp_path / "theirs.tflite").read_bytes()) == (1, without_zip())
     write(tmp_path / "taken.tflite", "somebody's own")
     done = edgecat("label", "theirs.tflite", "--labels", "a,b,c", "--out", "taken.tflite")
-    said = "exists and was not made by 'edgecat label'; give --force to overwrite it, or another --out"
+    said = (
+        "exists and was not made by 'edgecat label'; give --force to overwrite it, or another --out"
+    )
     assert (done.returncode, done.stderr) == (1, f"edgecat: taken.tflite: {said}\n")
     assert (tmp_path / "taken.tflite").read_text() == "somebody's own"
     done = edgecat("label", "theirs.tflite", "--labels", "a,b,c", "--out", "nowhere/x.tflite")
-    assert (done.returncode, done.stderr) == (1, "edgecat: nowhere/x.tflite: cannot be written (No such file or directory); give another file with --out\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "edgecat: nowhere/x.tflite: cannot be written (No such file or directory); give another file with --out\n",
+    )
     done = edgecat("label", "theirs.tflite", "--labels", "a,b,c", "--out", "x.onnx")
-    assert (done.returncode, done.stderr) == (1, "edgecat: x.onnx: expected a name that ends in .tflite\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "edgecat: x.onnx: expected a name that ends in .tflite\n",
+    )
     shutil.copy(DEFAULT_MODEL, tmp_path / "ours.tflite")
     done = edgecat("label", "ours.tflite", "--labels", "a,b,c")
-    assert (done.returncode, done.stderr) == (1, "edgecat: ours.tflite: made and verified by 'edgecat export', which labelled it; nothing to do\n")
-    assert {path.name for path in tmp_path.iterdir()} == {"theirs.tflite", "taken.tflite", "ours.tflite"}
+    assert (done.returncode, done.stderr) == (
+        1,
+        "edgecat: ours.tflite: made and verified by 'edgecat export', which labelled it; nothing to do\n",
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "theirs.tflite",
+        "taken.tflite",
+        "ours.tflite",
+    }
 
 
 def test_a_card_without_anything_new_is_written_as_before() -> None:
     text = read_card(DEFAULT_MODEL).to_json()
     assert text.encode() == associated_files(DEFAULT_MODEL.read_bytes())["edgecat.json"]
-    for broken in ({"scores": "votes"}, {"input": {"height": 8, "width": 8, "resize": "pad"}}, {"input": {"height": 8, "width": 8, "std": [1, 2]}}):
+    for broken in (
+        {"scores": "votes"},
+        {"input": {"height": 8, "width": 8, "resize": "pad"}},
+        {"input": {"height": 8, "width": 8, "std": [1, 2]}},
+    ):
         with pytest.raises(EdgecatError, match="here: its model card cannot be read"):
             ModelCard.from_json(json.dumps(json.loads(text) | broken), "here")

@@ -30,14 +30,36 @@ LAYERS = [
     ["report"],
     ["cli"],
 ]
-ENGINE_LIBRARIES = {"ai_edge_litert": "litert.py", "tflite_runtime": "tflite_runtime.py", "tensorflow": "tensorflow_lite.py", "onnxruntime": "onnx_runtime.py"}
+ENGINE_LIBRARIES = {
+    "ai_edge_litert": "litert.py",
+    "tflite_runtime": "tflite_runtime.py",
+    "tensorflow": "tensorflow_lite.py",
+    "onnxruntime": "onnx_runtime.py",
+}
 WHEN_NEEDED = {
     "inspection.py": {"ai_edge_litert", "onnx", "google"},  # to look into a file of that format
     "peak.py": {"ai_edge_litert", "flatbuffers"},  # to write the model that it measures with
     "plots.py": {"matplotlib"},
 }
-FOR_THE_HOST = {"keras", "tensorflow", "onnx", "tf2onnx", "h5py", "matplotlib", "ai_edge_quantizer", "flatbuffers"}
-FOR_THE_SERVER = {"starlette", "uvicorn", "httptools", "python_multipart", "anyio", "prometheus_client", "pybase64"}
+FOR_THE_HOST = {
+    "keras",
+    "tensorflow",
+    "onnx",
+    "tf2onnx",
+    "h5py",
+    "matplotlib",
+    "ai_edge_quantizer",
+    "flatbuffers",
+}
+FOR_THE_SERVER = {
+    "starlette",
+    "uvicorn",
+    "httptools",
+    "python_multipart",
+    "anyio",
+    "prometheus_client",
+    "pybase64",
+}
 
 
 def imports(path: Path, lazy: bool = True) -> Iterator[str]:
@@ -78,7 +100,9 @@ def test_the_runtime_imports_only_what_lies_below(path: Path) -> None:
         if top in FOR_THE_SERVER:
             assert own == "server", f"{inside} imports {name}"
     for name in imports(path, lazy=False):
-        assert not name.startswith("edgecat_export"), f"{inside} imports {name} when it is loaded, not when it is needed"
+        assert not name.startswith("edgecat_export"), (
+            f"{inside} imports {name} when it is loaded, not when it is needed"
+        )
 
 
 @pytest.mark.parametrize("path", HOST, ids=lambda path: path.name)
@@ -87,30 +111,51 @@ def test_the_host_side_uses_the_runtime_but_no_command_line(path: Path) -> None:
 
 
 def loaded_by(code: str) -> set[str]:
-    done = subprocess.run([sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
 
 def test_import_edgecat_is_lean() -> None:
     beyond = loaded_by("import edgecat") - loaded_by("import numpy, PIL.Image")
-    third_party = {name for name in beyond if name not in sys.stdlib_module_names and not name.startswith("_")}
+    third_party = {
+        name for name in beyond if name not in sys.stdlib_module_names and not name.startswith("_")
+    }
     assert third_party == {"edgecat"}
-    assert not beyond & {"logging", "zipfile", "asyncio", "subprocess", "multiprocessing", "ssl", "unittest"}
+    assert not beyond & {
+        "logging",
+        "zipfile",
+        "asyncio",
+        "subprocess",
+        "multiprocessing",
+        "ssl",
+        "unittest",
+    }
 
 
 def test_classifying_on_the_command_line_loads_no_host_library() -> None:
     pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert")
     photo = ROOT / "tests" / "photos" / "chelsea.jpg"
-    loaded = loaded_by(f"import sys, edgecat.cli\nsys.argv = ['edgecat', 'classify', {str(photo)!r}]\ntry: edgecat.cli.main()\nexcept SystemExit: pass")
+    loaded = loaded_by(
+        f"import sys, edgecat.cli\nsys.argv = ['edgecat', 'classify', {str(photo)!r}]\ntry: edgecat.cli.main()\nexcept SystemExit: pass"
+    )
     assert "ai_edge_litert" in loaded
-    assert not loaded & (FOR_THE_HOST - {"flatbuffers"} | FOR_THE_SERVER | {"grpc", "requests"}), loaded & FOR_THE_HOST  # LiteRT brings flatbuffers
+    assert not loaded & (FOR_THE_HOST - {"flatbuffers"} | FOR_THE_SERVER | {"grpc", "requests"}), (
+        loaded & FOR_THE_HOST
+    )  # LiteRT brings flatbuffers
 
 
 def test_labelling_a_foreign_model_loads_no_host_library(tmp_path: Path) -> None:
     path = tmp_path / "theirs.tflite"
     path.write_bytes(without_zip())
     arguments = ["edgecat", "label", str(path), "--labels", "cat,dog,neither"]
-    loaded = loaded_by(f"import sys, edgecat.cli\nsys.argv = {arguments!r}\ntry: edgecat.cli.main()\nexcept SystemExit: pass")
+    loaded = loaded_by(
+        f"import sys, edgecat.cli\nsys.argv = {arguments!r}\ntry: edgecat.cli.main()\nexcept SystemExit: pass"
+    )
     assert (tmp_path / "theirs-labelled.tflite").exists()
     assert not loaded & (FOR_THE_HOST - {"flatbuffers"}), loaded & FOR_THE_HOST
 

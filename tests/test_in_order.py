@@ -98,4 +98,8 @@ def test_who_stops_early_waits_for_what_is_being_worked_on_and_no_more() -> None
     assert 1 <= count <= 5
     time.sleep(0.2)
     assert len(done) <= count + 1
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgecat-") and thread.is_alive()]
+    assert not [
+        thread
+        for thread in threading.enumerate()
+        if thread.name.startswith("edgecat-") and thread.is_alive()
+    ]

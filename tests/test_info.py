@@ -19,9 +19,15 @@ from edgecat.model_file import read_card, with_card
 from edgecat.photo import InputRecipe
 
 CHECKPOINTS = ROOT / "export" / "edgecat_export" / "checkpoints"
-needs_onnx = pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="needs edgecat[export]")
-needs_litert = pytest.mark.skipif(importlib.util.find_spec("ai_edge_litert") is None, reason="needs ai-edge-litert")
-needs_keras = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="needs edgecat[export]")
+needs_onnx = pytest.mark.skipif(
+    importlib.util.find_spec("onnx") is None, reason="needs edgecat[export]"
+)
+needs_litert = pytest.mark.skipif(
+    importlib.util.find_spec("ai_edge_litert") is None, reason="needs ai-edge-litert"
+)
+needs_keras = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="needs edgecat[export]"
+)
 
 
 @needs_keras
@@ -43,7 +49,11 @@ def test_published_work_of_the_mobilenets(name: str, published: float, tmp_path:
 def test_a_tflite_file_and_its_checkpoint_are_the_same_work() -> None:
     file, checkpoint = inspect(DEFAULT_MODEL), inspect(CHECKPOINTS / "efficientnet_lite0.keras")
     assert file.network.macs == checkpoint.network.macs
-    assert file.network.operations["DEPTHWISE_CONV_2D"] == checkpoint.network.operations["DepthwiseConv2D"] == 16
+    assert (
+        file.network.operations["DEPTHWISE_CONV_2D"]
+        == checkpoint.network.operations["DepthwiseConv2D"]
+        == 16
+    )
     assert file.network.weights_bytes < file.bytes == DEFAULT_MODEL.stat().st_size
     assert file.card is not None
     assert file.card.name == "catdog"
@@ -73,15 +83,29 @@ def onnx_model(**attributes: Any) -> bytes:
         return onnx.numpy_helper.from_array(np.zeros(shape, np.float32), name)
 
     nodes = [
-        helper.make_node("Conv", ["pixels", "kernel"], ["features"], group=2, strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node(
+            "Conv", ["pixels", "kernel"], ["features"], group=2, strides=[2, 2], pads=[1, 1, 1, 1]
+        ),
         helper.make_node("GlobalAveragePool", ["features"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("Gemm", ["flat", "matrix"], ["scores"]),
     ]
-    read = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, attributes.get("shape", ["batch", 4, 10, 10]))
+    read = helper.make_tensor_value_info(
+        "pixels", TensorProto.FLOAT, attributes.get("shape", ["batch", 4, 10, 10])
+    )
     said = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 5])
-    graph = helper.make_graph(nodes, "somebody's", [read], [said], [constant("kernel", 6, 2, 3, 3), constant("matrix", 6, 5)])
-    return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+    graph = helper.make_graph(
+        nodes,
+        "somebody's",
+        [read],
+        [said],
+        [constant("kernel", 6, 2, 3, 3), constant("matrix", 6, 5)],
+    )
+    return bytes(
+        helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+        ).SerializeToString()
+    )
 
 
 @needs_onnx
@@ -91,7 +115,12 @@ def test_an_onnx_file_that_edgecat_did_not_make(edgecat: Run, tmp_path: Path) ->
     assert found.network.macs == 6 * 5 * 5 * 2 * 3 * 3 + 6 * 5
     assert found.network.weights_bytes == 4 * (6 * 2 * 3 * 3 + 6 * 5)
     assert found.network.inputs == (TensorInfo("pixels", ("batch", 4, 10, 10), "float32"),)
-    assert dict(found.network.operations) == {"Conv": 1, "GlobalAveragePool": 1, "Flatten": 1, "Gemm": 1}
+    assert dict(found.network.operations) == {
+        "Conv": 1,
+        "GlobalAveragePool": 1,
+        "Flatten": 1,
+        "Gemm": 1,
+    }
     done = edgecat("info", "their.onnx")
     assert (done.returncode, done.stderr) == (0, "")
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
@@ -108,7 +137,10 @@ def test_info_as_a_person_and_as_a_program_reads_it(edgecat: Run) -> None:
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert lines["model"] == "catdog: efficientnet_lite0, int8, licence Apache-2.0"
     assert lines["labels"] == "cat, dog, neither"
-    assert lines["reads"] == "224 x 224 pixels, squash, (pixel - 128) / 128, JPEGs decoded at 0.8 of that or more"
+    assert (
+        lines["reads"]
+        == "224 x 224 pixels, squash, (pixel - 128) / 128, JPEGs decoded at 0.8 of that or more"
+    )
     assert lines["input"].endswith("(1, 224, 224, 3) uint8, 0.0078125 x (integer - 128)")
     assert lines["work"] == "383.9 million multiply-accumulates a photo"
     record = json.loads(edgecat("info", DEFAULT_MODEL, "--json").stdout)
@@ -120,8 +152,12 @@ def test_info_as_a_person_and_as_a_program_reads_it(edgecat: Run) -> None:
 @needs_litert
 def test_a_mean_and_std_for_each_channel(edgecat: Run, tmp_path: Path) -> None:
     card = read_card(DEFAULT_MODEL)
-    recipe = InputRecipe(224, 224, "crop", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 0.875)
-    (tmp_path / "torch.tflite").write_bytes(with_card(DEFAULT_MODEL.read_bytes(), dataclasses.replace(card, input=recipe)))
+    recipe = InputRecipe(
+        224, 224, "crop", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 0.875
+    )
+    (tmp_path / "torch.tflite").write_bytes(
+        with_card(DEFAULT_MODEL.read_bytes(), dataclasses.replace(card, input=recipe))
+    )
     reads = "reads       224 x 224 pixels, crop, 0.875 of the shorter side, (pixel - (123.675, 116.28, 103.53)) / (58.395, 57.12, 57.375)"
     assert reads in edgecat("info", "torch.tflite").stdout.splitlines()
 
@@ -157,15 +193,30 @@ def test_broken_files_and_other_files(edgecat: Run, tmp_path: Path) -> None:
 def test_a_broken_onnx_file(edgecat: Run, tmp_path: Path) -> None:
     whole = onnx_model()
     (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])
-    assert edgecat("info", "cut.onnx").stderr == "edgecat: cut.onnx: broken, its network cannot be read; copy or export it anew\n"
+    assert (
+        edgecat("info", "cut.onnx").stderr
+        == "edgecat: cut.onnx: broken, its network cannot be read; copy or export it anew\n"
+    )
 
 
-@pytest.mark.parametrize(("library", "package", "name"), [("ai_edge_litert", "ai-edge-litert", "model.tflite"), ("onnx", "onnx", "model.onnx")])
-def test_a_missing_library_is_named_with_its_remedy(edgecat: Run, tmp_path: Path, library: str, package: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("library", "package", "name"),
+    [("ai_edge_litert", "ai-edge-litert", "model.tflite"), ("onnx", "onnx", "model.onnx")],
+)
+def test_a_missing_library_is_named_with_its_remedy(
+    edgecat: Run, tmp_path: Path, library: str, package: str, name: str
+) -> None:
     (tmp_path / "missing").mkdir()
-    (tmp_path / "missing" / f"{library}.py").write_text(f"raise ModuleNotFoundError('not here', name={library!r})")
-    (tmp_path / name).write_bytes(DEFAULT_MODEL.read_bytes() if name.endswith("tflite") else b"\x08\x08")
+    (tmp_path / "missing" / f"{library}.py").write_text(
+        f"raise ModuleNotFoundError('not here', name={library!r})"
+    )
+    (tmp_path / name).write_bytes(
+        DEFAULT_MODEL.read_bytes() if name.endswith("tflite") else b"\x08\x08"
+    )
     path = os.pathsep.join(filter(None, (str(tmp_path / "missing"), os.environ.get("PYTHONPATH"))))
     done = edgecat("info", name, PYTHONPATH=path)
     kind = name.partition(".")[2]
-    assert (done.returncode, done.stderr) == (1, f"edgecat: looking into a .{kind} file needs '{library}'; install it with: pip install {package}\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"edgecat: looking into a .{kind} file needs '{library}'; install it with: pip install {package}\n",
+    )

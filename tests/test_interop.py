@@ -28,8 +28,12 @@ from edgecat.photo import Pixels, find_photos, read_pixels
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-needs_mediapipe = pytest.mark.skipif(importlib.util.find_spec("mediapipe") is None, reason="needs edgecat[interop]")
-needs_export = pytest.mark.skipif(importlib.util.find_spec("tf2onnx") is None, reason="needs edgecat[export]")
+needs_mediapipe = pytest.mark.skipif(
+    importlib.util.find_spec("mediapipe") is None, reason="needs edgecat[interop]"
+)
+needs_export = pytest.mark.skipif(
+    importlib.util.find_spec("tf2onnx") is None, reason="needs edgecat[export]"
+)
 COUNT = 200
 
 
@@ -51,7 +55,12 @@ for pixels in numpy.load(sys.argv[2]):
 """
     file = model.with_suffix(".pictures.npy")
     np.save(file, np.stack(pictures))
-    done = subprocess.run([sys.executable, "-c", program, str(model), str(file)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(model), str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\n")[:-1]
 
@@ -77,8 +86,18 @@ def test_mediapipe_opens_exported_files_and_answers_alike(exported: Path, precis
 def test_mediapipe_answers_alike_on_real_photos(shared_data: Path, tmp_path: Path) -> None:
     model = tmp_path / "catdog.tflite"
     model.write_bytes(DEFAULT_MODEL.read_bytes())
-    folders = ("training_set/cats", "training_set/dogs", "neither/training", "photos/cats", "photos/dogs")
-    photos = [photo for folder in folders for photo in find_photos(shared_data / folder)[: COUNT // len(folders)]]
+    folders = (
+        "training_set/cats",
+        "training_set/dogs",
+        "neither/training",
+        "photos/cats",
+        "photos/dogs",
+    )
+    photos = [
+        photo
+        for folder in folders
+        for photo in find_photos(shared_data / folder)[: COUNT // len(folders)]
+    ]
     assert len(photos) >= COUNT
     with Classifier(model) as classifier:
         pictures = [read_pixels(photo, classifier.card.input) for photo in photos]
@@ -91,14 +110,23 @@ def test_a_few_lines_of_onnx_runtime_run_an_exported_file(exported: Path, precis
     example = ROOT / "examples" / "plain_onnx.py"
     source = example.read_text()
     assert "import edgecat" not in source
-    assert len([line for line in source.splitlines() if line.strip()]) <= 17  # the docstring and 15 lines of code
+    assert (
+        len([line for line in source.splitlines() if line.strip()]) <= 17
+    )  # the docstring and 15 lines of code
     for photo, label in ((CHELSEA, "cat"), (COFFEE, "neither")):
-        command = [sys.executable, str(example), str(exported / f"mobilenet-{precision}.onnx"), str(photo)]
+        command = [
+            sys.executable,
+            str(example),
+            str(exported / f"mobilenet-{precision}.onnx"),
+            str(photo),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         with Classifier(exported / f"mobilenet-{precision}.onnx") as classifier:
             own = classifier.classify(photo)
         assert done.stdout.split()[0] == label == own.label
-        assert float(done.stdout.split()[1]) == pytest.approx(own.score, abs=0.05)  # it resizes without edgecat's short cut
+        assert float(done.stdout.split()[1]) == pytest.approx(
+            own.score, abs=0.05
+        )  # it resizes without edgecat's short cut
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +138,9 @@ def browser() -> Iterator[Page]:
         pytest.skip("needs chromium")
     flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
     with playwright.sync_playwright() as api, tempfile.TemporaryDirectory() as profile:
-        context = api.chromium.launch_persistent_context(profile, executable_path=chromium, headless=True, args=flags.split())
+        context = api.chromium.launch_persistent_context(
+            profile, executable_path=chromium, headless=True, args=flags.split()
+        )
         yield context.new_page()
         context.close()
 
@@ -145,15 +175,25 @@ def shown_photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         photo.rotate(90, expand=True).save(folder / "on its side.jpg", exif=exif, quality=95)
         photo.resize((3600, 2400)).save(folder / "large.jpg", quality=95)
         cut_out = photo.convert("RGBA")
-        cut_out.putalpha(Image.radial_gradient("L").resize(photo.size).point(lambda value: 255 * (value < 180)))
+        cut_out.putalpha(
+            Image.radial_gradient("L").resize(photo.size).point(lambda value: 255 * (value < 180))
+        )
         cut_out.save(folder / "cut out.png")
     return [CHELSEA, COFFEE, *sorted(folder.iterdir())]
 
 
 @needs_export
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.003), ("fp16", 0.003), ("int8", 0.03)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("fp32", 0.003), ("fp16", 0.003), ("int8", 0.03)]
+)
 def test_a_page_with_onnx_runtime_web_answers_as_the_command_line(
-    edgecat: Run, browser: Page, page_address: str, exported: Path, shown_photos: list[Path], precision: str, tolerance: float
+    edgecat: Run,
+    browser: Page,
+    page_address: str,
+    exported: Path,
+    shown_photos: list[Path],
+    precision: str,
+    tolerance: float,
 ) -> None:
     model = exported / f"mobilenet-{precision}.onnx"
     browser.goto(f"{page_address}/index.html?model={model.name}")
@@ -164,7 +204,10 @@ def test_a_page_with_onnx_runtime_web_answers_as_the_command_line(
         browser.set_input_files("input", photo)
         browser.wait_for_function("document.querySelector('output').textContent")
         shown = browser.text_content("output") or ""
-        scores = {label: float(percent.rstrip("%")) / 100 for label, percent in map(str.split, shown.split("  "))}
+        scores = {
+            label: float(percent.rstrip("%")) / 100
+            for label, percent in map(str.split, shown.split("  "))
+        }
         expected = json.loads(line)
         assert next(iter(scores)) == expected["label"], f"{photo.name}: {shown}, expected {line}"
         assert scores == pytest.approx(expected["scores"], abs=tolerance), photo.name
@@ -176,6 +219,10 @@ def test_a_page_says_what_it_cannot_do(browser: Page, page_address: str, tmp_pat
     browser.goto(f"{page_address}/index.html?model=mobilenet-int8.onnx")
     browser.wait_for_selector("input:enabled")
     browser.set_input_files("input", tmp_path / "broken.jpg")
-    browser.wait_for_function("document.querySelector('output').textContent.startsWith('Not classified: ')")
+    browser.wait_for_function(
+        "document.querySelector('output').textContent.startsWith('Not classified: ')"
+    )
     browser.goto(f"{page_address}/index.html?model=none.onnx")
-    browser.wait_for_function("document.querySelector('output').textContent.startsWith('No model: ')")
+    browser.wait_for_function(
+        "document.querySelector('output').textContent.startsWith('No model: ')"
+    )

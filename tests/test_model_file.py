@@ -15,18 +15,31 @@ from edgecat import InputRecipe, ModelCard, ModelError, read_card
 from edgecat.default_model import DEFAULT_MODEL
 from edgecat.model_file import onnx_entries, with_card
 
-CARD = ModelCard("käfer", "mobilenet", ("cat", "dog"), InputRecipe(96, 128, mean=1.5, std=2.5), "int8", {"tabby": "cat"}, {"photos": {"cat": 3}}, licence="MIT")
+CARD = ModelCard(
+    "käfer",
+    "mobilenet",
+    ("cat", "dog"),
+    InputRecipe(96, 128, mean=1.5, std=2.5),
+    "int8",
+    {"tabby": "cat"},
+    {"photos": {"cat": 3}},
+    licence="MIT",
+)
 
 
 def test_a_card_survives_json() -> None:
     assert ModelCard.from_json(CARD.to_json(), "here") == CARD
-    other = dataclasses.replace(CARD, scores="logits", input=InputRecipe(96, 128, "crop", (1.5, 2.0, 3.0), 2.5, 0.9))
+    other = dataclasses.replace(
+        CARD, scores="logits", input=InputRecipe(96, 128, "crop", (1.5, 2.0, 3.0), 2.5, 0.9)
+    )
     assert ModelCard.from_json(other.to_json(), "here") == other
     quicker = dataclasses.replace(CARD, input=dataclasses.replace(CARD.input, detail=0.8))
     assert ModelCard.from_json(quicker.to_json(), "here") == quicker
     later = json.loads(CARD.to_json()) | {"format_version": 2, "added_later": True}
     later["input"]["added_later"] = "too"
-    assert ModelCard.from_json(json.dumps(later), "here") == dataclasses.replace(CARD, format_version=2)
+    assert ModelCard.from_json(json.dumps(later), "here") == dataclasses.replace(
+        CARD, format_version=2
+    )
     for broken in ("", "{}", "[]", '{"labels": 3}', CARD.to_json()[:-20]):
         with pytest.raises(ModelError, match="here: its model card cannot be read"):
             ModelCard.from_json(broken, "here")
@@ -47,15 +60,25 @@ def test_a_card_in_a_tflite_file(tmp_path: Path) -> None:
 def test_a_card_in_an_onnx_file(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2]) for name in "xy"]
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", value[:1], value[1:])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    value = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2]) for name in "xy"
+    ]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["x"], ["y"])], "g", value[:1], value[1:]
+    )
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
     model += onnx_entries({"names": "{0: 'cat', 1: 'dog'}", "long": "x" * 70_000})
     path = tmp_path / "model.onnx"
     path.write_bytes(with_card(model, CARD))
     assert dataclasses.replace(read_card(path), sha256="") == CARD
     onnx.checker.check_model(onnx.load(path))
-    properties = runtime.InferenceSession(path, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
+    properties = (
+        runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        .get_modelmeta()
+        .custom_metadata_map
+    )
     assert ModelCard.from_json(properties["edgecat"], "onnxruntime").labels == ("cat", "dog")
     assert properties["names"] == "{0: 'cat', 1: 'dog'}"
     assert len(properties["long"]) == 70_000

@@ -32,13 +32,26 @@ def test_what_comes_along_and_what_lies_here(edgecat: Run, tmp_path: Path) -> No
 def test_as_json_one_object_a_line(edgecat: Run, tmp_path: Path) -> None:
     (tmp_path / "exported").mkdir()
     shutil.copy(DEFAULT_MODEL, tmp_path / "exported" / "mine.tflite")
-    records = [json.loads(line) for line in edgecat("models", "exported", "--json").stdout.splitlines()]
+    records = [
+        json.loads(line) for line in edgecat("models", "exported", "--json").stdout.splitlines()
+    ]
     assert records[0]["file"] == str(DEFAULT_MODEL)
     assert records[0]["use"]
-    assert {"edgecat export mobilenet", "edgecat export efficientnet_lite0"} <= {record["use"] for record in records[1:-1]}
+    assert {"edgecat export mobilenet", "edgecat export efficientnet_lite0"} <= {
+        record["use"] for record in records[1:-1]
+    }
     mine = records[-1]
-    assert (mine["file"], mine["use"], mine["bytes"]) == ("exported/mine.tflite", None, DEFAULT_MODEL.stat().st_size)
-    assert (mine["name"], mine["precision"], mine["labels"], mine["input"]) == ("catdog", "int8", ["cat", "dog", "neither"], [224, 224])
+    assert (mine["file"], mine["use"], mine["bytes"]) == (
+        "exported/mine.tflite",
+        None,
+        DEFAULT_MODEL.stat().st_size,
+    )
+    assert (mine["name"], mine["precision"], mine["labels"], mine["input"]) == (
+        "catdog",
+        "int8",
+        ["cat", "dog", "neither"],
+        [224, 224],
+    )
     assert mine["accuracy"] > 0.92
 
 
@@ -46,12 +59,18 @@ def test_a_folder_that_is_none(edgecat: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for name, problem in (("nowhere", "no such folder"), ("file", "not a folder")):
         done = edgecat("models", name)
-        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: {name}: {problem}; expected a folder of model files\n")
+        assert (done.returncode, done.stdout, done.stderr) == (
+            1,
+            "",
+            f"edgecat: {name}: {problem}; expected a folder of model files\n",
+        )
 
 
 def test_it_loads_no_host_library() -> None:
     code = "import sys, edgecat.cli\nsys.argv = ['edgecat', 'models']\ntry: edgecat.cli.main()\nexcept SystemExit: pass\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     loaded = {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
     assert "edgecat_export" in loaded
     assert not loaded & {"keras", "tensorflow", "onnx", "h5py", "ai_edge_litert"}

@@ -42,13 +42,26 @@ def test_lossy_formats_give_nearly_the_same_pixels() -> None:
 
 
 def test_gif_gives_its_first_frame() -> None:
-    frames = encoded(CAT.quantize(64), "GIF", save_all=True, append_images=[Image.new("RGB", CAT.size, "red").quantize(64)])
+    frames = encoded(
+        CAT.quantize(64),
+        "GIF",
+        save_all=True,
+        append_images=[Image.new("RGB", CAT.size, "red").quantize(64)],
+    )
     assert difference(read_pixels(frames, RECIPE), UPRIGHT) < 8
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(orientation: int) -> None:
-    back = {2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}  # how the sensor would have stored it, as Pillow's transpositions
+    back = {
+        2: [0],
+        3: [3],
+        4: [1],
+        5: [5],
+        6: [2],
+        7: [6],
+        8: [4],
+    }  # how the sensor would have stored it, as Pillow's transpositions
     stored = CAT
     for transposition in back.get(orientation, []):
         stored = stored.transpose(Image.Transpose(transposition))
@@ -60,14 +73,20 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_broken_exif_is_passed_over() -> None:
-    assert np.array_equal(read_pixels(encoded(CAT, "PNG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff"), RECIPE), UPRIGHT)
+    assert np.array_equal(
+        read_pixels(encoded(CAT, "PNG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff"), RECIPE),
+        UPRIGHT,
+    )
 
 
 def test_grey_palette_and_one_bit() -> None:
     grey = read_pixels(np.asarray(CAT.convert("L").convert("RGB")), RECIPE)
     assert np.array_equal(read_pixels(encoded(CAT.convert("L"), "PNG"), RECIPE), grey)
     palette = CAT.quantize(256)
-    assert np.array_equal(read_pixels(encoded(palette, "PNG"), RECIPE), read_pixels(np.asarray(palette.convert("RGB")), RECIPE))
+    assert np.array_equal(
+        read_pixels(encoded(palette, "PNG"), RECIPE),
+        read_pixels(np.asarray(palette.convert("RGB")), RECIPE),
+    )
     assert read_pixels(encoded(CAT.convert("1"), "PNG"), RECIPE).shape == (160, 160, 3)
 
 
@@ -85,21 +104,33 @@ def test_what_is_transparent_is_white(mode: str) -> None:
 
 
 def test_cmyk() -> None:
-    assert difference(read_pixels(encoded(CAT.convert("CMYK"), "JPEG", quality=95), RECIPE), UPRIGHT) < 4
+    assert (
+        difference(read_pixels(encoded(CAT.convert("CMYK"), "JPEG", quality=95), RECIPE), UPRIGHT)
+        < 4
+    )
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bit_grey_keeps_its_range(kind: str) -> None:
     grey = np.asarray(CAT.convert("L"))
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
-    assert np.array_equal(read_pixels(encoded(deep, kind), RECIPE), read_pixels(np.stack([grey] * 3, axis=-1), RECIPE))
+    assert np.array_equal(
+        read_pixels(encoded(deep, kind), RECIPE), read_pixels(np.stack([grey] * 3, axis=-1), RECIPE)
+    )
 
 
 def test_sixteen_bit_colour() -> None:
     rows = (np.asarray(CAT).astype(">u2") * 257).reshape(CAT.height, -1)
     raw = b"".join(b"\x00" + row.tobytes() for row in rows)
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", *CAT.size, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
-    content = b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks)
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", *CAT.size, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(raw)),
+        (b"IEND", b""),
+    ]
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
     assert np.array_equal(read_pixels(content, RECIPE), UPRIGHT)
 
 
@@ -147,16 +178,24 @@ def test_a_large_jpeg_is_decoded_at_the_smallest_scale_that_suffices(tmp_path: P
     assert difference(read_pixels(np.asarray(decode(path)), RECIPE), expected) < 1.5
 
 
-def test_with_less_detail_a_jpeg_may_be_decoded_a_little_smaller_than_it_is_read(tmp_path: Path) -> None:
+def test_with_less_detail_a_jpeg_may_be_decoded_a_little_smaller_than_it_is_read(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "photo.jpg"
     CAT.resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=90)
     whole, quicker = InputRecipe(224, 224), InputRecipe(224, 224, detail=0.8)
-    assert (whole.least, quicker.least, InputRecipe(200, 100, "crop", crop=0.5, detail=0.9).least) == ((224, 224), (180, 180), (180, 360))
+    assert (
+        whole.least,
+        quicker.least,
+        InputRecipe(200, 100, "crop", crop=0.5, detail=0.9).least,
+    ) == ((224, 224), (180, 180), (180, 360))
     assert decode(path, at_least=whole.least).size == (500, 375)
     assert decode(path, at_least=quicker.least).size == (250, 188)
     assert 0 < difference(read_pixels(path, quicker), read_pixels(path, whole)) < 3
     pixels = np.asarray(decode(path))
-    assert np.array_equal(read_pixels(pixels, quicker), read_pixels(pixels, whole))  # only a JPEG has scales
+    assert np.array_equal(
+        read_pixels(pixels, quicker), read_pixels(pixels, whole)
+    )  # only a JPEG has scales
 
 
 def test_the_callers_image_stays_as_it_is() -> None:
@@ -175,7 +214,9 @@ def test_pixels_are_the_size_of_the_recipe() -> None:
 
 
 def test_resizing_is_antialiased_bilinear_of_the_whole_photo() -> None:
-    assert np.array_equal(UPRIGHT, np.asarray(CAT.resize((160, 160), Image.Resampling.BILINEAR, reducing_gap=3.0)))
+    assert np.array_equal(
+        UPRIGHT, np.asarray(CAT.resize((160, 160), Image.Resampling.BILINEAR, reducing_gap=3.0))
+    )
     assert difference(UPRIGHT, np.asarray(CAT.resize((160, 160), Image.Resampling.BILINEAR))) < 0.5
 
 
@@ -185,34 +226,59 @@ def test_a_crop_is_the_middle_of_the_scaled_photo(share: float, size: tuple[int,
     photo = CAT.resize(size)
     recipe = InputRecipe(112, 112, "crop", crop=share)
     shorter = int(112 / share)
-    width, height = (shorter, int(shorter * size[1] / size[0])) if size[0] <= size[1] else (int(shorter * size[0] / size[1]), shorter)
+    width, height = (
+        (shorter, int(shorter * size[1] / size[0]))
+        if size[0] <= size[1]
+        else (int(shorter * size[0] / size[1]), shorter)
+    )
     left, top = round((width - 112) / 2), round((height - 112) / 2)
-    expected = np.asarray(photo.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + 112, top + 112)))
+    expected = np.asarray(
+        photo.resize((width, height), Image.Resampling.BILINEAR).crop(
+            (left, top, left + 112, top + 112)
+        )
+    )
     assert difference(read_pixels(photo, recipe), expected) < 0.6
-    assert difference(read_pixels(photo, recipe), read_pixels(photo, InputRecipe(112, 112))) > 3 or (share, *size) == (1, 224, 224)
+    assert difference(
+        read_pixels(photo, recipe), read_pixels(photo, InputRecipe(112, 112))
+    ) > 3 or (share, *size) == (1, 224, 224)
 
 
 def test_a_crop_never_leaves_the_photo() -> None:
-    for size in ((3998, 1001), (451, 300), (8, 3000), (1001, 8)):  # of the first, 299 times 1001 / 299 is more than 1001
+    for size in (
+        (3998, 1001),
+        (451, 300),
+        (8, 3000),
+        (1001, 8),
+    ):  # of the first, 299 times 1001 / 299 is more than 1001
         for recipe in (InputRecipe(299, 299, "crop"), InputRecipe(160, 224, "crop", crop=0.9)):
             left, top, right, bottom = crop_box(size, recipe)
             assert 0 <= left < right <= size[0]
             assert 0 <= top < bottom <= size[1]
-    assert read_pixels(np.zeros((1001, 3998, 3), np.uint8), InputRecipe(299, 299, "crop")).shape == (299, 299, 3)
+    assert read_pixels(
+        np.zeros((1001, 3998, 3), np.uint8), InputRecipe(299, 299, "crop")
+    ).shape == (299, 299, 3)
 
 
 def test_a_crop_of_another_shape_than_the_photo() -> None:
-    ramp = np.broadcast_to(np.arange(240, dtype=np.uint8)[:, np.newaxis, np.newaxis], (240, 120, 3))  # each row its number
+    ramp = np.broadcast_to(
+        np.arange(240, dtype=np.uint8)[:, np.newaxis, np.newaxis], (240, 120, 3)
+    )  # each row its number
     wide = read_pixels(np.ascontiguousarray(ramp), InputRecipe(40, 120, "crop"))
     assert np.array_equal(wide, ramp[100:140])
-    assert read_pixels(np.ascontiguousarray(ramp), InputRecipe(120, 40, "crop"))[[0, -1], 0, 0] == pytest.approx([0.5, 238.5], abs=1)
+    assert read_pixels(np.ascontiguousarray(ramp), InputRecipe(120, 40, "crop"))[
+        [0, -1], 0, 0
+    ] == pytest.approx([0.5, 238.5], abs=1)
 
 
 def test_a_crop_decodes_a_jpeg_with_enough_pixels(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     CAT.resize((4000, 3000), Image.Resampling.BICUBIC).save(path, quality=90)
     whole = np.asarray(decode(path))
-    for share in (1.0, 0.875, 0.4):  # at 0.4 the shorter side is scaled to 500, more than 1/8 of 3000
+    for share in (
+        1.0,
+        0.875,
+        0.4,
+    ):  # at 0.4 the shorter side is scaled to 500, more than 1/8 of 3000
         recipe = InputRecipe(200, 200, "crop", crop=share)
         assert min(decode(path, at_least=recipe.scaled).size) >= 200 / share
         assert difference(read_pixels(path, recipe), read_pixels(whole, recipe)) < 1.5
@@ -252,19 +318,31 @@ def hostile(tmp_path: Path) -> dict[str, tuple[Photo, str]]:
     Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
     bomb = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", bomb), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b"")]
-    png = b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks)
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
     (tmp_path / "bomb.png").write_bytes(png)
     return {
         "missing": (tmp_path / "none.jpg", "none.jpg: no such file"),
         "folder": (tmp_path, "a folder, expected a photo"),
         "empty": (tmp_path / "empty.jpg", "empty.jpg: empty file, expected a photo"),
         "empty bytes": (b"", "bytes: empty, expected an encoded photo"),
-        "text": (tmp_path / "text.jpg", "text.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)"),
+        "text": (
+            tmp_path / "text.jpg",
+            "text.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)",
+        ),
         "cut short": (tmp_path / "cut.jpg", "cut.jpg: broken photo (image file is truncated"),
         "header alone": (tmp_path / "head.jpg", "head.jpg: "),
         "one pixel": (tmp_path / "dot.png", "dot.png: 1 x 1 pixels, expected at least 8 x 8"),
-        "bomb": (tmp_path / "bomb.png", "bomb.png: more than 179 megapixels, refused as a decompression bomb"),
-        "float array": (np.zeros((9, 9, 3), np.float32), "array: shape (9, 9, 3) of float32, expected (height, width, 3) of uint8, RGB"),
+        "bomb": (
+            tmp_path / "bomb.png",
+            "bomb.png: more than 179 megapixels, refused as a decompression bomb",
+        ),
+        "float array": (
+            np.zeros((9, 9, 3), np.float32),
+            "array: shape (9, 9, 3) of float32, expected (height, width, 3) of uint8, RGB",
+        ),
         "grey array": (np.zeros((9, 9), np.uint8), "array: shape (9, 9) of uint8"),
         "tiny array": (np.zeros((1, 9, 3), np.uint8), "array: 9 x 1 pixels"),
         "text file": (io.StringIO("x"), "file: opened as text"),  # type: ignore[dict-item]
@@ -306,4 +384,8 @@ def test_find_photos(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [path.name for path in find_photos(tmp_path)] == ["a.png", "b.JPG"]
-    assert [path.name for path in find_photos(tmp_path, recursive=True)] == ["a.png", "b.JPG", "c.webp"]
+    assert [path.name for path in find_photos(tmp_path, recursive=True)] == [
+        "a.png",
+        "b.JPG",
+        "c.webp",
+    ]

@@ -57,11 +57,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / label).mkdir()
         with Image.open(source) as whole:
             for number in range(16):
-                whole.crop((3 * number, 2 * number, whole.width - number, whole.height)).save(folder / label / f"{number}.jpg")
+                whole.crop((3 * number, 2 * number, whole.width - number, whole.height)).save(
+                    folder / label / f"{number}.jpg"
+                )
     return folder
 
 
-def test_another_range_for_the_logits_brings_int8_back(edgecat: Run, photos: Path, tmp_path: Path) -> None:
+def test_another_range_for_the_logits_brings_int8_back(
+    edgecat: Run, photos: Path, tmp_path: Path
+) -> None:
     spoilt(tmp_path / "spoilt.keras", far_logit)
     done = edgecat("export", "spoilt.keras", "--int8", "--format", "tflite", "--data", photos)
     assert done.returncode == 0, done.stderr
@@ -70,18 +74,26 @@ def test_another_range_for_the_logits_brings_int8_back(edgecat: Run, photos: Pat
     assert card.calibration["strategy"] == "the logits' range by entropy"
     assert card.verification["agreement"] == 1
     assert card.verification["classes"]["cat"]["accuracy"] == 1
-    assert "spoilt-int8.tflite: right on cat 100.00% (+0.00), neither 100.00% (+0.00)" in done.stdout
+    assert (
+        "spoilt-int8.tflite: right on cat 100.00% (+0.00), neither 100.00% (+0.00)" in done.stdout
+    )
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
-def test_layers_in_float32_bring_int8_back_if_allowed(edgecat: Run, tmp_path: Path, kind: str) -> None:
+def test_layers_in_float32_bring_int8_back_if_allowed(
+    edgecat: Run, tmp_path: Path, kind: str
+) -> None:
     spoilt(tmp_path / "spoilt.keras", weights_of_nothing)
     if kind == "tflite":
         done = edgecat("export", "spoilt.keras", "--int8", "--format", kind, "--explain")
         assert done.returncode == 1
         assert "spoilt-int8.tflite: not written: agreement" in done.stderr
         worst = done.stdout.split("worst first")[1].splitlines()[1].split()
-        assert (worst[0], float(worst[1]) < 3, float(worst[3]) < 3) == ("conv_pw_5", True, True)  # alone, and in the file
+        assert (worst[0], float(worst[1]) < 3, float(worst[3]) < 3) == (
+            "conv_pw_5",
+            True,
+            True,
+        )  # alone, and in the file
         assert {path.name for path in tmp_path.iterdir()} == {"spoilt.keras"}
     done = edgecat("export", "spoilt.keras", "--int8", "--format", kind, "--mixed")
     assert done.returncode == 0, done.stderr
@@ -89,15 +101,29 @@ def test_layers_in_float32_bring_int8_back_if_allowed(edgecat: Run, tmp_path: Pa
     assert card.calibration["float_layers"] == ["conv_pw_5"]
     assert card.made_by["command"].endswith(f"--mixed --int8 --format {kind}")
     with Classifier(tmp_path / f"spoilt-int8.{kind}") as classifier:
-        assert [classifier.classify(photo).label for photo in (CHELSEA, COFFEE)] == ["cat", "neither"]
+        assert [classifier.classify(photo).label for photo in (CHELSEA, COFFEE)] == [
+            "cat",
+            "neither",
+        ]
 
 
 def test_input_and_output_may_be_int8(edgecat: Run, exported: Path, tmp_path: Path) -> None:
-    assert edgecat("export", "mobilenet", "--int8", "--format", "tflite", "--io", "int8").returncode == 0
-    with Classifier(tmp_path / "mobilenet-int8.tflite") as signed, Classifier(exported / "mobilenet-int8.tflite") as unsigned:
+    assert (
+        edgecat("export", "mobilenet", "--int8", "--format", "tflite", "--io", "int8").returncode
+        == 0
+    )
+    with (
+        Classifier(tmp_path / "mobilenet-int8.tflite") as signed,
+        Classifier(exported / "mobilenet-int8.tflite") as unsigned,
+    ):
         pixels = signed.pixels(CHELSEA)
-        assert [str(classifier.tensor(pixels).dtype) for classifier in (signed, unsigned)] == ["int8", "uint8"]
-        assert np.array_equal(signed.run(signed.tensor(pixels)), unsigned.run(unsigned.tensor(pixels)))
+        assert [str(classifier.tensor(pixels).dtype) for classifier in (signed, unsigned)] == [
+            "int8",
+            "uint8",
+        ]
+        assert np.array_equal(
+            signed.run(signed.tensor(pixels)), unsigned.run(unsigned.tensor(pixels))
+        )
     done = edgecat("export", "mobilenet", "--io", "float32")
     assert done.returncode == 2
     assert "unknown type 'float32'; expected uint8 or int8" in done.stderr
@@ -109,9 +135,19 @@ def test_corrected_biases_take_the_shift_out_of_the_layers() -> None:
 
     model, card = checkpoint.load(checkpoint.find_checkpoint("mobilenet"))
     folded = fold.fold_batch_normalization(model)
-    pictures = normalise(np.stack([augment((CHELSEA, COFFEE)[i % 2], card.input, np.random.default_rng(i)) for i in range(24)]), card.input)
+    pictures = normalise(
+        np.stack(
+            [
+                augment((CHELSEA, COFFEE)[i % 2], card.input, np.random.default_rng(i))
+                for i in range(24)
+            ]
+        ),
+        card.input,
+    )
     observed = calibrate.observe(folded, [pictures])
-    corrected = calibrate.correct_biases(folded, {name: outputs.means for name, outputs in observed.items()})
+    corrected = calibrate.correct_biases(
+        folded, {name: outputs.means for name, outputs in observed.items()}
+    )
     name = "conv_pw_3"
     layer, other = folded.get_layer(name), corrected.get_layer(name)
     before = keras.Model(folded.input, layer.input).predict_on_batch(pictures)
@@ -123,7 +159,9 @@ def test_corrected_biases_take_the_shift_out_of_the_layers() -> None:
         layer.set_weights([rounded[0], bias])
         shifts.append(np.abs((layer(before).numpy() - wanted).mean(axis=(0, 1, 2))).max())
         layer.set_weights([kernel, rounded[1]])
-    assert shifts[1] < 0.02 * shifts[0]  # a pointwise layer: the correction is exact but for rounding
+    assert (
+        shifts[1] < 0.02 * shifts[0]
+    )  # a pointwise layer: the correction is exact but for rounding
 
 
 def test_a_float_file_of_another_precision_is_seen() -> None:
@@ -133,13 +171,19 @@ def test_a_float_file_of_another_precision_is_seen() -> None:
     folded = fold.fold_batch_normalization(model)
     half = convert.to_onnx(folded, "fp16")
     quantise.assert_float_onnx(half, "fp16")
-    with pytest.raises(ValueError, match="not a fp32 ONNX model: the weights 'conv1/Conv:1_fp16' are not fp32"):
+    with pytest.raises(
+        ValueError, match="not a fp32 ONNX model: the weights 'conv1/Conv:1_fp16' are not fp32"
+    ):
         quantise.assert_float_onnx(half, "fp32")
-    with pytest.raises(ValueError, match="not a quantised ONNX model, float inputs: 'conv1/Conv' takes"):
+    with pytest.raises(
+        ValueError, match="not a quantised ONNX model, float inputs: 'conv1/Conv' takes"
+    ):
         quantise.assert_quantised_onnx(half)
     single = convert.to_tflite(folded, "fp32")
     quantise.assert_float_tflite(single)
-    with pytest.raises(ValueError, match="not an integer TFLite model: 'serving_default_pixels:0' is not uint8"):
+    with pytest.raises(
+        ValueError, match="not an integer TFLite model: 'serving_default_pixels:0' is not uint8"
+    ):
         quantise.assert_integer_tflite(single)
 
 
@@ -151,6 +195,9 @@ def test_ranges_by_least_squares_cut_off_what_is_rare() -> None:
     observed = {"layer": Outputs(float(values.min()), 200.0, values, values.mean(axis=0))}
     wide = {"layer": (float(values.min()), 200.0), "pixels": (-1.0, 1.0)}
     narrow = least_squares(wide, observed)
-    errors = [float(np.square(quantised(values, *ranges["layer"]) - values).mean()) for ranges in (wide, narrow)]
+    errors = [
+        float(np.square(quantised(values, *ranges["layer"]) - values).mean())
+        for ranges in (wide, narrow)
+    ]
     assert errors[1] < errors[0]
     assert narrow["pixels"] == (-1.0, 1.0)

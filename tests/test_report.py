@@ -28,21 +28,45 @@ from edgecat.default_model import DEFAULT_MODEL
 from edgecat.engines import cores
 from edgecat.errors import DataError
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="needs edgecat[plots]")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("matplotlib") is None, reason="needs edgecat[plots]"
+)
 
 HISTORY = ROOT / "bench" / "records" / "mobilenet"
 EXPECTED = "expected the output of: edgecat evaluate DATA --json"
 CLOUD: dict[str, Any] = {
-    **{"model": "Google Cloud Vision", "engine": "Cloud Vision API v1", "file_bytes": None, "data": ["pets"], "command": "edgecat evaluate pets --json"},
-    **{"photos": 200, "accuracy": 0.995, "accuracy_interval": [0.972, 0.999], "balanced_accuracy": 0.995, "calibration_error": 0.02},
+    **{
+        "model": "Google Cloud Vision",
+        "engine": "Cloud Vision API v1",
+        "file_bytes": None,
+        "data": ["pets"],
+        "command": "edgecat evaluate pets --json",
+    },
+    **{
+        "photos": 200,
+        "accuracy": 0.995,
+        "accuracy_interval": [0.972, 0.999],
+        "balanced_accuracy": 0.995,
+        "calibration_error": 0.02,
+    },
     "classes": {
         label: {
-            **{"photos": 100, "accuracy": right / 100, "accuracy_interval": [0.9, 1.0], "answers": {label: right, "neither": 100 - right}},
+            **{
+                "photos": 100,
+                "accuracy": right / 100,
+                "accuracy_interval": [0.9, 1.0],
+                "answers": {label: right, "neither": 100 - right},
+            },
             **{"mean_confidence": 0.97, "confidence_histogram": [0] * 18 + [10, 90]},
         }
         for label, right in (("cat", 100), ("dog", 99))
     },
-    **{"mistakes": 1, "worst": [{"photo": str(CHELSEA), "label": "dog", "answer": "neither", "score": 0.9}], "failures": [], "seconds": 60.0},
+    **{
+        "mistakes": 1,
+        "worst": [{"photo": str(CHELSEA), "label": "dog", "answer": "neither", "score": 0.9}],
+        "failures": [],
+        "seconds": 60.0,
+    },
 }
 
 
@@ -86,7 +110,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     put(CHELSEA, folder / "album/dogs/<script>alert(1)<&>.jpg")
     put(DEFAULT_MODEL, folder / "models/$a_{$<i>|.tflite")
     (folder / "cloud.jsonl").write_text("\n" + json.dumps(CLOUD) + "\n")
-    arguments = ["report", f"{folder}/album", "--model", "models", "--evaluation", "cloud.jsonl", "--history", str(HISTORY)]
+    arguments = [
+        "report",
+        f"{folder}/album",
+        "--model",
+        "models",
+        "--evaluation",
+        "cloud.jsonl",
+        "--history",
+        str(HISTORY),
+    ]
     command = [sys.executable, "-c", "import edgecat.cli; edgecat.cli.main()", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "report.html\n", "")
@@ -102,16 +135,34 @@ def test_every_number_of_the_table_is_that_of_the_json(made: Path, page: Page) -
     record = json.loads((made / "report.json").read_text())
     wanted = []
     for system in record["systems"]:
-        shares = [system["accuracy"], *(system["classes"][label]["accuracy"] for label in ("cat", "dog", "neither") if label in system["classes"])]
+        shares = [
+            system["accuracy"],
+            *(
+                system["classes"][label]["accuracy"]
+                for label in ("cat", "dog", "neither")
+                if label in system["classes"]
+            ),
+        ]
         shares += [system["balanced_accuracy"], system["calibration_error"]]
         row = [(share, f"{share:.2%}") for share in shares]
         if not system["needs_network"]:
             row.append((system["file_bytes"], f"{system['file_bytes'] / 1e6:.2f} MB"))
-            row += [(system["latency_ms"][part], f"{system['latency_ms'][part]:.2f} ms") for part in ("photo", "engine")]
+            row += [
+                (system["latency_ms"][part], f"{system['latency_ms'][part]:.2f} ms")
+                for part in ("photo", "engine")
+            ]
         cost = system["cost_of_a_million_usd"]
-        wanted.append([*row, (cost, f"${cost:,.2f}"), (system["photos"], f"{system['photos']} photos")])
+        wanted.append(
+            [*row, (cost, f"${cost:,.2f}"), (system["photos"], f"{system['photos']} photos")]
+        )
     for claim in record["claims"]:
-        wanted.append([(share, f"{share:.0%}") for share in (claim["accuracy"], *claim["classes"].values()) if share is not None])
+        wanted.append(
+            [
+                (share, f"{share:.0%}")
+                for share in (claim["accuracy"], *claim["classes"].values())
+                if share is not None
+            ]
+        )
     shown = [[(float(value), text) for value, text in row] for row in page.rows if row]
     assert shown == [row for row in wanted if row]
     assert len(record["claims"]) == 5
@@ -131,8 +182,16 @@ def test_what_was_measured(made: Path) -> None:
         assert (local["cost_of_a_million_usd"], local["needs_network"]) == (0, False)
         assert local["latency_ms"]["measurements"] == 50
         assert 0 < local["latency_ms"]["engine"] < local["latency_ms"]["photo"]
-    assert cloud == {**CLOUD, "latency_ms": None, "cost_of_a_million_usd": 1498.5, "needs_network": True}
-    assert record["made_by"]["command"] == "edgecat report album --model models --evaluation cloud.jsonl --history mobilenet"
+    assert cloud == {
+        **CLOUD,
+        "latency_ms": None,
+        "cost_of_a_million_usd": 1498.5,
+        "needs_network": True,
+    }
+    assert (
+        record["made_by"]["command"]
+        == "edgecat report album --model models --evaluation cloud.jsonl --history mobilenet"
+    )
     assert record["made_by"]["machine"]["cores"] == cores()
 
 
@@ -142,7 +201,9 @@ def test_the_page_refers_to_no_address_and_runs_nothing(made: Path, page: Page) 
         for name, value in attributes.items():
             assert name not in ("href", "srcset", "action", "style")
             assert not name.startswith("on")
-            assert name != "src" or (value or "").startswith(("data:image/svg+xml;base64,", "data:image/jpeg;base64,"))
+            assert name != "src" or (value or "").startswith(
+                ("data:image/svg+xml;base64,", "data:image/jpeg;base64,")
+            )
     beside_images = re.sub(r'src="data:[^"]*"', "", (made / "report.html").read_text())
     assert not re.search(r"//|url\(|@import", beside_images)
     assert str(made) not in beside_images
@@ -157,7 +218,9 @@ def test_plots_and_thumbnails_are_images_and_say_what_they_show(page: Page) -> N
         assert "<svg" in drawn
         assert not re.search(r'(href|src)="(?!#|data:)', drawn)
     assert any("cat: 2 cat, 0 dog, 1 neither" in (image["alt"] or "") for image in plots)
-    shown = sorted(str(image["alt"]) for image in photos)  # of two systems: the record from elsewhere has no photo shown
+    shown = sorted(
+        str(image["alt"]) for image in photos
+    )  # of two systems: the record from elsewhere has no photo shown
     assert shown == ["cats/<b>.jpg"] * 2 + ["dogs/<script>alert(1)<&>.jpg"] * 2
     for image in photos:
         thumbnail = Image.open(io.BytesIO(base64.b64decode((image["src"] or "").partition(",")[2])))
@@ -168,9 +231,15 @@ def test_markdown_has_the_same_table(made: Path, page: Page) -> None:
     lines = (made / "report.md").read_text().splitlines()
     table = [line for line in lines if line.startswith("| ")]
     assert len(table) == 2 + 3 + 5
-    assert {len(re.split(r"(?<!\\)\|", line)) for line in table} == {len(re.split(r"(?<!\\)\|", table[0]))}
+    assert {len(re.split(r"(?<!\\)\|", line)) for line in table} == {
+        len(re.split(r"(?<!\\)\|", table[0]))
+    }
     numbers = [text for row in page.rows for _, text in row]
-    assert numbers == [text for line in table for text in re.findall(r"(?<=\| )(?:\$[\d.,]+|[\d.,]+(?:%| MB| ms| photos))", line)]
+    assert numbers == [
+        text
+        for line in table
+        for text in re.findall(r"(?<=\| )(?:\$[\d.,]+|[\d.,]+(?:%| MB| ms| photos))", line)
+    ]
     assert "$a\\_{$&lt;i&gt;\\|.tflite" in table[3]
     assert any("edgecat evaluate pets --json" in line for line in lines)
 
@@ -182,12 +251,20 @@ def test_it_replaces_its_own_files_only(edgecat: Run, made: Path) -> None:
         copy.write_text("mine")
         done = edgecat("report", made / "album", "--out", made / "theirs.html")
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == f"edgecat: {copy}: not made by edgecat report; give another --out or --force\n"
+        assert (
+            done.stderr
+            == f"edgecat: {copy}: not made by edgecat report; give another --out or --force\n"
+        )
         assert copy.read_text() == "mine"
         copy.unlink()
     (made / "theirs.md").write_text("mine")
     before = sorted(made.iterdir())
-    assert edgecat("report", f"cat={made / 'album/cats'}", "--out", made / "theirs.html", "--force").returncode == 0
+    assert (
+        edgecat(
+            "report", f"cat={made / 'album/cats'}", "--out", made / "theirs.html", "--force"
+        ).returncode
+        == 0
+    )
     assert sorted({*made.iterdir()} - {*before}) == [made / "theirs.html", made / "theirs.json"]
     assert report.made_here(made / "theirs.md")
 
@@ -197,18 +274,27 @@ def test_a_broken_photo_is_named_and_the_rest_is_reported(edgecat: Run, tmp_path
     (tmp_path / "album/cats/b.jpg").write_text("no photo")
     done = edgecat("report", "album")
     assert (done.returncode, done.stdout) == (1, "report.html\n")
-    assert done.stderr == "edgecat: album/cats/b.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)\n"
+    assert (
+        done.stderr
+        == "edgecat: album/cats/b.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)\n"
+    )
     assert json.loads((tmp_path / "report.json").read_text())["systems"][0]["photos"] == 1
     (tmp_path / "album/cats/a.jpg").unlink()
     (tmp_path / "report.html").unlink()
     done = edgecat("report", "album")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "edgecat: album/cats/b.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF); nor can any other photo be read\n"
+    assert (
+        done.stderr
+        == "edgecat: album/cats/b.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF); nor can any other photo be read\n"
+    )
     assert not (tmp_path / "report.html").exists()
 
 
 def test_the_axis_of_very_different_latencies_has_plain_numbers() -> None:
-    systems = [report.system({**CLOUD, "file_bytes": 10**6}, {"photo": ms, "engine": ms / 2}) for ms in (2.5, 25.0)]
+    systems = [
+        report.system({**CLOUD, "file_bytes": 10**6}, {"photo": ms, "engine": ms / 2})
+        for ms in (2.5, 25.0)
+    ]
     _, plot = next(report.plots(report.Comparison(systems, report.made_by(["edgecat"]))))
     drawn = base64.b64decode(plot.image.partition(",")[2]).decode()
     assert {"5", "10", "20"} <= {*re.findall(r">([^<>]+)</text>", drawn)}
@@ -216,15 +302,38 @@ def test_the_axis_of_very_different_latencies_has_plain_numbers() -> None:
 
 
 def test_groups_are_shown_judged_in_each_way(made: Path, edgecat: Run) -> None:
-    ways = {"sums": {"cat": 1.0, "dog": 0.99}, "sums among cat, dog": {"cat": 0.5, "dog": 0.7}, "best label": {"cat": 0.25, "dog": 0.35}}
+    ways = {
+        "sums": {"cat": 1.0, "dog": 0.99},
+        "sums among cat, dog": {"cat": 0.5, "dog": 0.7},
+        "best label": {"cat": 0.25, "dog": 0.35},
+    }
     (made / "grouped.jsonl").write_text(json.dumps({**CLOUD, "ways": ways}))
-    assert edgecat("report", made / "album", "--evaluation", made / "grouped.jsonl", "--out", made / "grouped.html").returncode == 0
-    rows = [[text for _, text in row] for row in Page((made / "grouped.html").read_text()).rows if row]
+    assert (
+        edgecat(
+            "report",
+            made / "album",
+            "--evaluation",
+            made / "grouped.jsonl",
+            "--out",
+            made / "grouped.html",
+        ).returncode
+        == 0
+    )
+    rows = [
+        [text for _, text in row] for row in Page((made / "grouped.html").read_text()).rows if row
+    ]
     assert rows[2:4] == [["60.00%", "50.00%", "70.00%"], ["30.00%", "25.00%", "35.00%"]]
-    headings, *lines = [line for line in (made / "grouped.md").read_text().splitlines() if line.startswith("| ")]
-    assert [line.split(" | ")[0] for line in lines[3:5]] == ["| 2. by sums among cat, dog", "| 2. by best label"]
+    headings, *lines = [
+        line for line in (made / "grouped.md").read_text().splitlines() if line.startswith("| ")
+    ]
+    assert [line.split(" | ")[0] for line in lines[3:5]] == [
+        "| 2. by sums among cat, dog",
+        "| 2. by best label",
+    ]
     assert {line.count(" | ") for line in lines} == {headings.count(" | ")}
-    (made / "wrong.jsonl").write_text(json.dumps({**CLOUD, "ways": {"best label": {"cat": 0.25, "dog": 35}}}))
+    (made / "wrong.jsonl").write_text(
+        json.dumps({**CLOUD, "ways": {"best label": {"cat": 0.25, "dog": 35}}})
+    )
     with pytest.raises(DataError, match="'dog' is not a number from 0 to 1"):
         list(report.read_records(made / "wrong.jsonl"))
 
@@ -232,10 +341,16 @@ def test_groups_are_shown_judged_in_each_way(made: Path, edgecat: Run) -> None:
 def test_other_classes_than_cats_and_dogs(edgecat: Run, tmp_path: Path) -> None:
     put(CHELSEA, tmp_path / "album/horse/a.jpg", tmp_path / "album/sheep/a.jpg")
     (tmp_path / "theirs.tflite").write_bytes(without_zip())
-    assert edgecat("label", "theirs.tflite", "--labels", "horse,dog,sheep", "--in-place").returncode == 0
+    assert (
+        edgecat("label", "theirs.tflite", "--labels", "horse,dog,sheep", "--in-place").returncode
+        == 0
+    )
     done = edgecat("report", "album", "--model", "theirs.tflite")
     assert (done.returncode, done.stdout) == (0, "report.html\n")
-    assert done.stderr == "left out: class folder 'horse' is no label of catdog-int8.tflite; expected cat, dog, neither\n"
+    assert (
+        done.stderr
+        == "left out: class folder 'horse' is no label of catdog-int8.tflite; expected cat, dog, neither\n"
+    )
     record = json.loads((tmp_path / "report.json").read_text())
     assert [system["model"] for system in record["systems"]] == ["theirs.tflite"]
     assert record["claims"] == []
@@ -252,7 +367,10 @@ def broken(**changes: object) -> str:
         ("{", "not JSON (Expecting property name enclosed in double quotes)"),
         ("[1]", "no JSON object"),
         ("{}", "no JSON object"),
-        (json.dumps({key: value for key, value in CLOUD.items() if key != "accuracy"}), "no 'accuracy'"),
+        (
+            json.dumps({key: value for key, value in CLOUD.items() if key != "accuracy"}),
+            "no 'accuracy'",
+        ),
         (broken(accuracy=98.3), "'accuracy' is not a number from 0 to 1"),
         (broken(accuracy=float("nan")), "'accuracy' is not a number from 0 to 1"),
         (broken(photos=True), "'photos' is not a whole number"),
@@ -261,7 +379,10 @@ def broken(**changes: object) -> str:
         (broken(data="pets"), "'data' is no list"),
         (broken(accuracy_interval=[0.9]), "'accuracy_interval' is no list of 2"),
         (broken(classes={}), "'classes' is no object"),
-        (broken(classes={"cat": {**CLOUD["classes"]["cat"], "confidence_histogram": [1]}}), "'confidence_histogram' is no list of 20"),
+        (
+            broken(classes={"cat": {**CLOUD["classes"]["cat"], "confidence_histogram": [1]}}),
+            "'confidence_histogram' is no list of 20",
+        ),
         (broken(worst=[{"photo": "a.jpg"}]), "no 'label'"),
     ],
 )
@@ -276,19 +397,49 @@ def test_a_line_that_is_no_record(tmp_path: Path, line: str, reason: str) -> Non
     ("options", "error"),
     [
         (["nowhere"], "nowhere: no such folder; expected a folder of photos"),
-        (["empty"], "empty: no class folders; expected one folder of photos for each class, such as cats/ and dogs/, or LABEL=FOLDER"),
-        (["horses"], "class folder 'horse' is no label of catdog-int8.tflite; expected cat, dog, neither"),
-        (["album", "--model", "empty"], "empty: no model files in this folder; expected .tflite or .onnx"),
+        (
+            ["empty"],
+            "empty: no class folders; expected one folder of photos for each class, such as cats/ and dogs/, or LABEL=FOLDER",
+        ),
+        (
+            ["horses"],
+            "class folder 'horse' is no label of catdog-int8.tflite; expected cat, dog, neither",
+        ),
+        (
+            ["album", "--model", "empty"],
+            "empty: no model files in this folder; expected .tflite or .onnx",
+        ),
         (["album", "--evaluation", "no.jsonl"], f"no.jsonl: No such file or directory; {EXPECTED}"),
         (["album", "--evaluation", "album/cats/a.jpg"], f"album/cats/a.jpg: not text; {EXPECTED}"),
         (["album", "--evaluation", "empty.txt"], f"empty.txt: empty; {EXPECTED}"),
-        (["album", "--evaluation", "words.txt"], f"words.txt, line 1: not JSON (Expecting value); {EXPECTED}"),
-        (["album", "--history", "empty"], "empty/history.csv: No such file or directory; expected a run folder of edgecat train, or the history.csv in it"),
-        (["album", "--history", "words.txt"], "words.txt: no training history; expected a run folder of edgecat train, or the history.csv in it"),
-        (["album", "--history", "album/cats/a.jpg"], "album/cats/a.jpg: no training history; expected a run folder of edgecat train, or the history.csv in it"),
-        (["album", "--out", "nowhere/report.html"], "nowhere: cannot be written to (No such file or directory); give another --out"),
-        (["album", "--out", "words.txt/report.html"], "words.txt: cannot be written to (Not a directory); give another --out"),
-        (["album", "--out", "folder.html"], "folder.html: cannot be written to (Is a directory); give another --out"),
+        (
+            ["album", "--evaluation", "words.txt"],
+            f"words.txt, line 1: not JSON (Expecting value); {EXPECTED}",
+        ),
+        (
+            ["album", "--history", "empty"],
+            "empty/history.csv: No such file or directory; expected a run folder of edgecat train, or the history.csv in it",
+        ),
+        (
+            ["album", "--history", "words.txt"],
+            "words.txt: no training history; expected a run folder of edgecat train, or the history.csv in it",
+        ),
+        (
+            ["album", "--history", "album/cats/a.jpg"],
+            "album/cats/a.jpg: no training history; expected a run folder of edgecat train, or the history.csv in it",
+        ),
+        (
+            ["album", "--out", "nowhere/report.html"],
+            "nowhere: cannot be written to (No such file or directory); give another --out",
+        ),
+        (
+            ["album", "--out", "words.txt/report.html"],
+            "words.txt: cannot be written to (Not a directory); give another --out",
+        ),
+        (
+            ["album", "--out", "folder.html"],
+            "folder.html: cannot be written to (Is a directory); give another --out",
+        ),
     ],
 )
 def test_misuse(edgecat: Run, tmp_path: Path, options: list[str], error: str) -> None:
@@ -309,7 +460,9 @@ def test_a_page_must_be_named_html(edgecat: Run) -> None:
     assert "'report.md', expected a name that ends in .html" in done.stderr
 
 
-def test_a_full_disk_and_ctrl_c_leave_the_files_as_they_were(edgecat: Run, made: Path, tmp_path: Path) -> None:
+def test_a_full_disk_and_ctrl_c_leave_the_files_as_they_were(
+    edgecat: Run, made: Path, tmp_path: Path
+) -> None:
     shutil.copytree(made / "album", tmp_path / "album")
     for suffix in (".html", ".md", ".json"):
         shutil.copy((made / "report").with_suffix(suffix), tmp_path)
@@ -317,13 +470,20 @@ def test_a_full_disk_and_ctrl_c_leave_the_files_as_they_were(edgecat: Run, made:
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()"
     command = [sys.executable, "-c", code, "report", "album"]
     limit: Callable[[], None] = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # noqa: E731
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=limit)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=limit
+    )
     assert (done.returncode, done.stdout) == (1, "")
-    assert "edgecat: report.html: cannot be written (File too large); give another --out" in done.stderr
+    assert (
+        "edgecat: report.html: cannot be written (File too large); give another --out"
+        in done.stderr
+    )
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     for i in range(3000):
         shutil.copy(CHELSEA, tmp_path / f"album/cats/{i}.jpg")
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
         time.sleep(4)  # of some twenty seconds
         running.send_signal(signal.SIGINT)
         _, said = running.communicate(timeout=60)
@@ -335,15 +495,35 @@ def test_a_full_disk_and_ctrl_c_leave_the_files_as_they_were(edgecat: Run, made:
 
 def test_models_of_one_name_are_told_apart(edgecat: Run, made: Path) -> None:
     put(DEFAULT_MODEL, made / "a/same.tflite", made / "b/same.tflite")
-    assert edgecat("report", made / "album", "--model", made / "a", "--model", made / "b", "--out", made / "same.html").returncode == 0
+    assert (
+        edgecat(
+            "report",
+            made / "album",
+            "--model",
+            made / "a",
+            "--model",
+            made / "b",
+            "--out",
+            made / "same.html",
+        ).returncode
+        == 0
+    )
     names = [system["model"] for system in json.loads((made / "same.json").read_text())["systems"]]
     assert len({*names}) == 3
-    assert [Path(name).parts[-2:] for name in names[1:]] == [("a", "same.tflite"), ("b", "same.tflite")]
+    assert [Path(name).parts[-2:] for name in names[1:]] == [
+        ("a", "same.tflite"),
+        ("b", "same.tflite"),
+    ]
 
 
 @pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
 def test_what_to_install(tmp_path: Path, library: str) -> None:
     code = f"import sys; sys.modules[{library!r}] = None; sys.argv = ['edgecat', 'report', 'nowhere']; import edgecat.cli; edgecat.cli.main()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"edgecat: a report needs '{library}'; install it with: pip install 'edgecat[plots]'\n"
+    assert (
+        done.stderr
+        == f"edgecat: a report needs '{library}'; install it with: pip install 'edgecat[plots]'\n"
+    )

@@ -28,13 +28,22 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         yield running
 
 
-OPERATIONS = ("POST /v1/images:annotate", "POST /v1/classify", "GET /v1/model", "GET /healthz", "GET /metrics", "GET /")
+OPERATIONS = (
+    "POST /v1/images:annotate",
+    "POST /v1/classify",
+    "GET /v1/model",
+    "GET /healthz",
+    "GET /metrics",
+    "GET /",
+)
 
 
 @pytest.mark.parametrize("right", [True, False], ids=["as described", "otherwise"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("key", ["", KEY], ids=["without a key", "with a key"])
-def test_answers_are_as_the_description_says(server: Process, guarded: Process, key: str, operation: str, right: bool) -> None:
+def test_answers_are_as_the_description_says(
+    server: Process, guarded: Process, key: str, operation: str, right: bool
+) -> None:
     running = guarded if key else server
     described.check(running.address, operation, right, examples=20, key=key)
 

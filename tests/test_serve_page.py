@@ -25,9 +25,13 @@ from vision_server import KEY, Running
 from edgecat.server.app import Settings, make_app
 from edgecat.server.page import Page as Served
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 WIDE, PHONE = {"width": 1280, "height": 844}, {"width": 390, "height": 844}
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Chromium: apt-get install chromium"
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +47,19 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     file = io.BytesIO()
     Image.open(CHELSEA).convert("RGB").resize((640, 480)).save(file, "JPEG", quality=95)
     frames.write_bytes(file.getvalue() * 2)
-    options = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in ("gpu", "quic", "background-networking", "component-update", "sync"))]
-    camera = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={frames}"]
+    options = [
+        "--no-sandbox",
+        "--no-first-run",
+        *(
+            f"--disable-{what}"
+            for what in ("gpu", "quic", "background-networking", "component-update", "sync")
+        ),
+    ]
+    camera = [
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={frames}",
+    ]
     expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=[*options, *camera])
@@ -63,7 +78,9 @@ class Visit:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("filechooser", lambda _: None)  # from here on, so that no key comes before Playwright listens
+        self.page.on(
+            "filechooser", lambda _: None
+        )  # from here on, so that no key comes before Playwright listens
         self.page.goto(address)
 
     def __enter__(self) -> Visit:
@@ -83,8 +100,13 @@ def test_the_policy_lets_nothing_in_but_the_page_itself() -> None:
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     for tag in ("script", "style"):
         [source] = re.findall(f"<{tag}>(.*?)</{tag}>", served.content.decode(), re.DOTALL)
-        assert f"{tag}-src 'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'" in policy
-    assert set(re.findall(r"https?://[^'\" ]+", served.content.decode())) == {"http://www.w3.org/2000/svg"}  # a name, not an address
+        assert (
+            f"{tag}-src 'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+            in policy
+        )
+    assert set(re.findall(r"https?://[^'\" ]+", served.content.decode())) == {
+        "http://www.w3.org/2000/svg"
+    }  # a name, not an address
     assert not re.search(r"\son\w+=|style=|javascript:|innerHTML|eval\(", served.content.decode())
 
 
@@ -92,17 +114,31 @@ def test_the_policy_lets_nothing_in_but_the_page_itself() -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
 def test_a_photo_is_answered(server: Running, browser: Browser, viewport: Any, scheme: Any) -> None:
-    with Visit(browser, server.address, viewport=viewport, color_scheme=scheme, is_mobile=viewport is PHONE, has_touch=viewport is PHONE) as visit:
+    with Visit(
+        browser,
+        server.address,
+        viewport=viewport,
+        color_scheme=scheme,
+        is_mobile=viewport is PHONE,
+        has_touch=viewport is PHONE,
+    ) as visit:
         page = visit.page
         page.set_input_files("#file", CHELSEA)
         visit.expect_answer("Cat")
         bars = page.get_by_role("list", name="Scores").get_by_role("listitem")
         expect(bars).to_have_count(3)
         expect(bars.first).to_have_text(re.compile(r"cat\s*96\.9 %"))
-        widths = [bar.evaluate("bar => parseFloat(getComputedStyle(bar, '::before').width)") for bar in page.locator("#bars i").all()]
+        widths = [
+            bar.evaluate("bar => parseFloat(getComputedStyle(bar, '::before').width)")
+            for bar in page.locator("#bars i").all()
+        ]
         assert widths == sorted(widths, reverse=True)
         assert widths[0] > 20 * widths[2] > 0
-        expect(page.locator("#time")).to_have_text(re.compile(r"^[\d.]+ ms: photo [\d.]+, model [\d.]+; \d+ ms with the way there and back$"))
+        expect(page.locator("#time")).to_have_text(
+            re.compile(
+                r"^[\d.]+ ms: photo [\d.]+, model [\d.]+; \d+ ms with the way there and back$"
+            )
+        )
         page.set_input_files("#file", COFFEE)
         visit.expect_answer("Neither")
         page.locator("summary").click()
@@ -116,7 +152,10 @@ def test_a_photo_is_answered(server: Running, browser: Browser, viewport: Any, s
 
 @needs_browser
 def test_a_photo_is_taken_on_a_phone(server: Running, browser: Browser) -> None:
-    with Visit(browser, server.address, viewport=PHONE, is_mobile=True, has_touch=True) as visit, visit.page.expect_file_chooser() as chosen:
+    with (
+        Visit(browser, server.address, viewport=PHONE, is_mobile=True, has_touch=True) as visit,
+        visit.page.expect_file_chooser() as chosen,
+    ):
         visit.page.get_by_text("Take a photo").tap()
         chosen.value.set_files(CHELSEA)
         visit.expect_answer("Cat")
@@ -134,7 +173,9 @@ def test_a_photo_is_dropped_and_one_is_pasted(server: Running, browser: Browser)
         visit.expect_answer("Cat")
         visit.page.evaluate(handing, [base64.b64encode(COFFEE.read_bytes()).decode(), "paste"])
         visit.expect_answer("Neither")
-        visit.page.evaluate("document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: new DataTransfer()}))")
+        visit.page.evaluate(
+            "document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: new DataTransfer()}))"
+        )
         expect(visit.page.get_by_role("alert")).to_have_text("No photo was on the clipboard.")
 
 
@@ -177,7 +218,9 @@ def test_what_is_no_photo(server: Running, browser: Browser, tmp_path: Path) -> 
     (tmp_path / "text.jpg").write_text("no photo")
     with Visit(browser, server.address) as visit:
         visit.page.set_input_files("#file", tmp_path / "text.jpg")
-        expect(visit.page.get_by_role("alert")).to_have_text("Not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)")
+        expect(visit.page.get_by_role("alert")).to_have_text(
+            "Not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)"
+        )
         visit.expect_answer("No answer")
         expect(visit.page.get_by_text("Drop a photo here")).to_be_visible()
         visit.page.set_input_files("#file", CHELSEA)
@@ -186,7 +229,9 @@ def test_what_is_no_photo(server: Running, browser: Browser, tmp_path: Path) -> 
 
 
 @needs_browser
-def test_what_the_browser_reads_and_the_server_does_not(server: Running, browser: Browser, tmp_path: Path) -> None:
+def test_what_the_browser_reads_and_the_server_does_not(
+    server: Running, browser: Browser, tmp_path: Path
+) -> None:
     if not features.check("avif"):
         pytest.skip("needs a Pillow that writes AVIF")
     avif = tmp_path / "cat.avif"
@@ -204,7 +249,9 @@ def test_a_server_that_asks_for_its_key(browser: Browser) -> None:
         expect(field).to_be_focused()
         field.fill("wrong")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("alert")).to_have_text("API key not valid. Please pass a valid API key.")
+        expect(page.get_by_role("alert")).to_have_text(
+            "API key not valid. Please pass a valid API key."
+        )
         field.fill(KEY)
         page.keyboard.press("Enter")
         expect(page.locator("#model")).to_have_text("catdog")

@@ -21,11 +21,18 @@ Answers = dict[Path, str]
 
 def answers(classifier: Classifier, photos: list[LabelledPhoto]) -> Answers:
     paths = [photo.path for photo in photos]
-    return {path: result.label for path, result in zip(paths, classifier.classify_many(paths), strict=True)}
+    return {
+        path: result.label
+        for path, result in zip(paths, classifier.classify_many(paths), strict=True)
+    }
 
 
 def accuracy(given: Answers, photos: list[LabelledPhoto], label: str | None = None) -> float:
-    return float(np.mean([given[photo.path] == photo.label for photo in photos if label in (None, photo.label)]))
+    return float(
+        np.mean(
+            [given[photo.path] == photo.label for photo in photos if label in (None, photo.label)]
+        )
+    )
 
 
 def agreement(one: Answers, other: Answers) -> float:
@@ -56,7 +63,9 @@ def test_other_things_are_neither(shared_data: Path) -> None:
         assert accuracy(answers(classifier, others), others) >= 0.97
 
 
-def test_draft_and_full_decoding_give_the_same_label(shared_data: Path, pets: list[LabelledPhoto]) -> None:
+def test_draft_and_full_decoding_give_the_same_label(
+    shared_data: Path, pets: list[LabelledPhoto]
+) -> None:
     paths = [photo.path for photo in (*pets, *find_labelled_photos([str(shared_data / "photos")]))]
     differ = 0
     with Classifier(threads=1) as classifier:
@@ -67,7 +76,9 @@ def test_draft_and_full_decoding_give_the_same_label(shared_data: Path, pets: li
     assert differ <= 0.002 * len(paths)
 
 
-def test_jpegs_decoded_a_little_smaller_than_they_are_read_get_the_same_labels(pets: list[LabelledPhoto]) -> None:
+def test_jpegs_decoded_a_little_smaller_than_they_are_read_get_the_same_labels(
+    pets: list[LabelledPhoto],
+) -> None:
     """As photos of 500 x 375 pixels are, by the default model's `detail`; test photos enlarged to that, every eighth."""
     some = pets[::8]
     with Classifier(threads=1) as classifier:
@@ -76,8 +87,12 @@ def test_jpegs_decoded_a_little_smaller_than_they_are_read_get_the_same_labels(p
         for photo in some:
             image, file = decode(photo.path), io.BytesIO()
             share = 375 / min(image.size)
-            image.resize((round(image.width * share), round(image.height * share)), Image.Resampling.BICUBIC).save(file, "JPEG", quality=92)
-            assert not np.array_equal(classifier.pixels(file.getvalue()), read_pixels(file.getvalue(), whole))
+            image.resize(
+                (round(image.width * share), round(image.height * share)), Image.Resampling.BICUBIC
+            ).save(file, "JPEG", quality=92)
+            assert not np.array_equal(
+                classifier.pixels(file.getvalue()), read_pixels(file.getvalue(), whole)
+            )
             quick[photo.path] = classifier.classify(file.getvalue()).label
             slow[photo.path] = classifier.classify(read_pixels(file.getvalue(), whole)).label
     assert agreement(quick, slow) >= 0.98
@@ -85,12 +100,19 @@ def test_jpegs_decoded_a_little_smaller_than_they_are_read_get_the_same_labels(p
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tf2onnx") is None, reason="needs edgecat[export]")
-def test_int8_keeps_the_accuracy_and_both_formats_agree(pets: list[LabelledPhoto], of_default: Answers, tmp_path: Path) -> None:
+def test_int8_keeps_the_accuracy_and_both_formats_agree(
+    pets: list[LabelledPhoto], of_default: Answers, tmp_path: Path
+) -> None:
     """On every eighth photo; bench/exports.py measures all."""
     from edgecat_export.pipeline import export
 
     some = pets[::8]
-    export(ROOT / "export" / "edgecat_export" / "checkpoints" / "efficientnet_lite0.keras", tmp_path, ["fp32", "int8"], ["onnx"])
+    export(
+        ROOT / "export" / "edgecat_export" / "checkpoints" / "efficientnet_lite0.keras",
+        tmp_path,
+        ["fp32", "int8"],
+        ["onnx"],
+    )
     given = {}
     for precision in ("fp32", "int8"):
         with Classifier(tmp_path / f"efficientnet_lite0-{precision}.onnx", threads=1) as classifier:

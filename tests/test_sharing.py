@@ -45,7 +45,9 @@ def test_many_threads_share_as_many_engines_as_there_are_cores(opened: list[int]
 
         def work(_: int) -> bool:
             start.wait()
-            return all([classifier.classify(photo) for photo in PHOTOS] == expected for _ in range(10))
+            return all(
+                [classifier.classify(photo) for photo in PHOTOS] == expected for _ in range(10)
+            )
 
         with ThreadPoolExecutor(6) as pool:
             assert all(pool.map(work, range(6)))
@@ -64,7 +66,10 @@ def test_no_thread_waits_for_ever() -> None:
                 classifier.classify(CHELSEA)
                 done[number] += 1
 
-        threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(done))]
+        threads = [
+            threading.Thread(target=work, args=(number,), daemon=True)
+            for number in range(len(done))
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -106,9 +111,17 @@ def test_one_worker_is_the_callers_own_thread(opened: list[int]) -> None:
 def test_an_error_ends_the_threads(tmp_path: Path) -> None:
     with Classifier(threads=1) as classifier:
         with pytest.raises(PhotoError, match="no such file") as caught:
-            list(classifier.classify_many([CHELSEA, tmp_path / "none.jpg", *[CHELSEA] * 100], workers=2))
-        for thread in [thread for thread in threading.enumerate() if thread.name.startswith("edgecat-")]:
-            thread.join(20)  # even though the error, which remembers where it came from, is still held
+            list(
+                classifier.classify_many(
+                    [CHELSEA, tmp_path / "none.jpg", *[CHELSEA] * 100], workers=2
+                )
+            )
+        for thread in [
+            thread for thread in threading.enumerate() if thread.name.startswith("edgecat-")
+        ]:
+            thread.join(
+                20
+            )  # even though the error, which remembers where it came from, is still held
             assert not thread.is_alive(), caught
 
 
@@ -153,7 +166,13 @@ if child:
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 print("child", classifier.classify(sys.argv[1]).label)
 """
-    done = subprocess.run([sys.executable, "-c", code, str(CHELSEA)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(CHELSEA)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (0, "child cat\n"), done.stderr
 
 
@@ -179,7 +198,9 @@ def test_an_event_loop_goes_on_meanwhile() -> None:
                     await asyncio.sleep(0.001)
 
             ticking = asyncio.create_task(tick())
-            results = await asyncio.gather(*(classifier.classify_async(photo) for photo in PHOTOS * 5))
+            results = await asyncio.gather(
+                *(classifier.classify_async(photo) for photo in PHOTOS * 5)
+            )
             over.set()
             await ticking
             with pytest.raises(PhotoError, match="no such file"):
@@ -220,7 +241,11 @@ with Classifier(threads=1) as classifier:
 @pytest.mark.skipif(not board.memory_mb(), reason="this system does not tell a process's memory")
 def test_memory_does_not_grow() -> None:
     """A short one; bench/test_folder.py soaks for longer. An engine takes 7 MB, a photo's pixels 0.15."""
-    done = subprocess.run([sys.executable, "-c", SOAK, str(CHELSEA)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SOAK, str(CHELSEA)], capture_output=True, text=True, check=True
+    )
     classifying, opening = map(float, done.stdout.split())
-    assert classifying < 4  # MB; of 800 photos. Threads come and go, and so does a little of the C library's memory
+    assert (
+        classifying < 4
+    )  # MB; of 800 photos. Threads come and go, and so does a little of the C library's memory
     assert opening < 2  # of 100 classifiers

@@ -16,12 +16,18 @@ from real import CHELSEA, COFFEE, Run
 
 from edgecat.cli import classifying
 
-COMMAND = [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()"]
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()",
+]
 
 
 def started(*arguments: object) -> subprocess.Popen[str]:
     command = [*COMMAND, "classify", *map(str, arguments)]
-    return subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 @pytest.fixture
@@ -40,7 +46,9 @@ def ask(running: subprocess.Popen[str], line: object) -> str:
     return str(json.loads(running.stdout.readline())["label"])
 
 
-def test_each_line_is_answered_at_once_by_one_process(warm: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_each_line_is_answered_at_once_by_one_process(
+    warm: subprocess.Popen[str], tmp_path: Path
+) -> None:
     assert [ask(warm, photo) for photo in (CHELSEA, COFFEE, CHELSEA)] == ["cat", "neither", "cat"]
     shutil.copy(COFFEE, tmp_path / "a photo with spaces.jpg")
     assert ask(warm, tmp_path) == "neither"  # a folder
@@ -63,7 +71,10 @@ def test_a_photo_of_any_format_is_told_from_names(edgecat: Run, tmp_path: Path, 
 def test_bytes_that_are_neither(edgecat: Run) -> None:
     done = edgecat("classify", "-", stdin=b"\x00\x01\x02 no photo\n")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "edgecat: standard input: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)\n"
+    assert (
+        done.stderr
+        == "edgecat: standard input: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)\n"
+    )
 
 
 def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
@@ -83,14 +94,31 @@ def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [[], ["--json"], ["--csv"]])
 def test_a_full_disk(options: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([*COMMAND, "classify", CHELSEA, COFFEE, *options], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "edgecat: cannot be written (No space left on device); make room, or write elsewhere\n")
+        done = subprocess.run(
+            [*COMMAND, "classify", CHELSEA, COFFEE, *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "edgecat: cannot be written (No space left on device); make room, or write elsewhere\n",
+    )
 
 
-@pytest.mark.parametrize(("sent", "status", "said"), [(signal.SIGTERM, 143, ""), (signal.SIGINT, 130, "edgecat: interrupted\n")])
-def test_a_signal_in_the_middle_of_a_folder_keeps_what_was_printed(tmp_path: Path, sent: signal.Signals, status: int, said: str) -> None:
+@pytest.mark.parametrize(
+    ("sent", "status", "said"),
+    [(signal.SIGTERM, 143, ""), (signal.SIGINT, 130, "edgecat: interrupted\n")],
+)
+def test_a_signal_in_the_middle_of_a_folder_keeps_what_was_printed(
+    tmp_path: Path, sent: signal.Signals, status: int, said: str
+) -> None:
     for number in range(3000):
-        os.link(shutil.copy(CHELSEA, tmp_path / "0.jpg") if number == 0 else tmp_path / "0.jpg", tmp_path / f"{number:04}.jpg")
+        os.link(
+            shutil.copy(CHELSEA, tmp_path / "0.jpg") if number == 0 else tmp_path / "0.jpg",
+            tmp_path / f"{number:04}.jpg",
+        )
     with started(tmp_path, "--csv") as running:
         assert running.stdout
         first = [running.stdout.readline() for _ in range(3)]
@@ -102,7 +130,9 @@ def test_a_signal_in_the_middle_of_a_folder_keeps_what_was_printed(tmp_path: Pat
     assert all(row.endswith("\n") and ",cat," in row for row in rows[1:])  # none is cut in two
 
 
-def test_photos_that_vanish_or_break_while_others_are_classified(edgecat: Run, tmp_path: Path) -> None:
+def test_photos_that_vanish_or_break_while_others_are_classified(
+    edgecat: Run, tmp_path: Path
+) -> None:
     """Found in the folder, and gone or broken once it is their turn: named in their place, and the others are answered."""
     for number in range(8):
         shutil.copy(COFFEE if number % 2 else CHELSEA, tmp_path / f"{number}.jpg")
@@ -123,10 +153,19 @@ def test_photos_that_vanish_or_break_while_others_are_classified(edgecat: Run, t
 
 def test_no_home_and_nothing_that_can_be_written(tmp_path: Path) -> None:
     """Classifying keeps nothing, so it needs no place for it."""
-    nowhere = {key: value for key, value in os.environ.items() if key not in ("HOME", "XDG_CACHE_HOME")}
+    nowhere = {
+        key: value for key, value in os.environ.items() if key not in ("HOME", "XDG_CACHE_HOME")
+    }
     folder = tmp_path / "read-only"
     folder.mkdir(mode=0o500)
-    done = subprocess.run([*COMMAND, "classify", CHELSEA], cwd=folder, env={**nowhere, "HOME": "/nonexistent"}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*COMMAND, "classify", CHELSEA],
+        cwd=folder,
+        env={**nowhere, "HOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert not list(folder.iterdir())
 
@@ -145,25 +184,56 @@ def test_what_is_read_without_typer_is_what_typer_reads() -> None:
         assert theirs.is_flag == (option.kind is None)
         if option.kind in (int, float):
             assert (theirs.min, theirs.max) == (option.least, option.most)
-            for value, inside in ((option.least, True), (-1, False), (2 if option.most is None else option.most + 1, option.most is None)):
+            for value, inside in (
+                (option.least, True),
+                (-1, False),
+                (2 if option.most is None else option.most + 1, option.most is None),
+            ):
                 found = classifying.parse([name, str(value), "photo.jpg"])
                 assert found == ({"photos": ["photo.jpg"], option.name: value} if inside else None)
 
 
 def test_what_typer_must_read() -> None:
     parse = classifying.parse
-    assert parse(["a.jpg", "-", "--json", "-m", "x.onnx"]) == {"photos": ["a.jpg", "-"], "as_json": True, "model": Path("x.onnx")}
-    for words in ([], ["--help"], ["a.jpg", "--labels", "x"], ["a.jpg", "--threads"], ["a.jpg", "--threads", "two"], ["a.jpg", "--json=1"], ["--", "-a.jpg"]):
+    assert parse(["a.jpg", "-", "--json", "-m", "x.onnx"]) == {
+        "photos": ["a.jpg", "-"],
+        "as_json": True,
+        "model": Path("x.onnx"),
+    }
+    for words in (
+        [],
+        ["--help"],
+        ["a.jpg", "--labels", "x"],
+        ["a.jpg", "--threads"],
+        ["a.jpg", "--threads", "two"],
+        ["a.jpg", "--json=1"],
+        ["--", "-a.jpg"],
+    ):
         assert parse(words) is None, words
     assert parse(["a.jpg", "--json", "--csv"]) is None
     assert parse(["a.jpg", "--threshold", "nan"]) is None
 
 
-def test_without_typer_photos_are_classified_and_the_rest_says_what_to_install(tmp_path: Path) -> None:
-    (tmp_path / "typer.py").write_text("raise ModuleNotFoundError(\"No module named 'typer'\", name='typer')")
+def test_without_typer_photos_are_classified_and_the_rest_says_what_to_install(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "typer.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'typer'\", name='typer')"
+    )
     without = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([*COMMAND, "classify", str(CHELSEA)], env=without, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*COMMAND, "classify", str(CHELSEA)],
+        env=without,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
-    done = subprocess.run([*COMMAND, "models"], env=without, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*COMMAND, "models"], env=without, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "edgecat: this command line needs 'typer'; install it with: pip install typer\n"
+    assert (
+        done.stderr
+        == "edgecat: this command line needs 'typer'; install it with: pip install typer\n"
+    )

@@ -30,7 +30,9 @@ from real import CHELSEA, COFFEE, Run
 
 from edgecat import DataError, InputRecipe, ModelError, read_card, read_pixels
 
-needs_keras = pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="needs edgecat[export]")
+needs_keras = pytest.mark.skipif(
+    importlib.util.find_spec("keras") is None, reason="needs edgecat[export]"
+)
 SMALL = ("--weights", "none", "--size", 64, "--alpha", 0.25, "--batch", 4, "--validation", 0.2)
 
 
@@ -44,7 +46,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with Image.open(source) as whole:
             for number in range(12):
                 left, top = (int(rng.integers(0, side // 4)) for side in whole.size)
-                whole.crop((left, top, left + whole.width * 3 // 4, top + whole.height * 3 // 4)).save(folder / label / f"{number}.jpg")
+                whole.crop(
+                    (left, top, left + whole.width * 3 // 4, top + whole.height * 3 // 4)
+                ).save(folder / label / f"{number}.jpg")
     return folder
 
 
@@ -92,7 +96,14 @@ def test_calibration_photos_are_distinct(photos: Path, tmp_path: Path) -> None:
 
 def test_small_classes_come_more_often(photos: Path) -> None:
     whole = find_dataset([str(photos)])
-    uneven = type(whole)(tuple(photo for photo in whole.photos if photo.label == "cat" or photo.path.name in ("1.jpg", "2.jpg", "3.jpg")), whole.labels)
+    uneven = type(whole)(
+        tuple(
+            photo
+            for photo in whole.photos
+            if photo.label == "cat" or photo.path.name in ("1.jpg", "2.jpg", "3.jpg")
+        ),
+        whole.labels,
+    )
     order = balanced_order(uneven, np.random.default_rng(0))
     assert np.bincount(uneven.targets()[order]).tolist() == [12, 6]
 
@@ -116,7 +127,9 @@ def test_training_and_the_engine_get_the_same_tensor() -> None:
 
 def test_augmentation_is_seeded_and_keeps_the_size() -> None:
     recipe = InputRecipe(48, 64)
-    one, again, other = (augment(CHELSEA, recipe, np.random.default_rng([1, seed])) for seed in (5, 5, 6))
+    one, again, other = (
+        augment(CHELSEA, recipe, np.random.default_rng([1, seed])) for seed in (5, 5, 6)
+    )
     assert one.shape == (48, 64, 3)
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
@@ -128,8 +141,13 @@ def test_augmentation_of_no_strength_mirrors_at_most() -> None:
     mirrored = 0
     for seed in range(12):
         variant = augment(CHELSEA, recipe, np.random.default_rng(seed), strength=0)
-        mirrored += np.abs(variant[:, ::-1].astype(int) - plain).mean() < np.abs(variant.astype(int) - plain).mean()
-        assert min(np.abs(side.astype(int) - plain).mean() for side in (variant, variant[:, ::-1])) < 2
+        mirrored += (
+            np.abs(variant[:, ::-1].astype(int) - plain).mean()
+            < np.abs(variant.astype(int) - plain).mean()
+        )
+        assert (
+            min(np.abs(side.astype(int) - plain).mean() for side in (variant, variant[:, ::-1])) < 2
+        )
     assert 0 < mirrored < 12
 
 
@@ -139,7 +157,9 @@ def test_mixup_blends_photos_and_their_targets_alike(photos: Path) -> None:
 
     training = Training("mobilenet", (str(photos),), None, 0.25, 64, 1, batch=8)
     dataset = find_dataset([str(photos)])
-    (inputs, targets), (mixed, blended) = (AugmentedPhotos(dataset, training, 1, mixup)[1] for mixup in (0, 0.4))
+    (inputs, targets), (mixed, blended) = (
+        AugmentedPhotos(dataset, training, 1, mixup)[1] for mixup in (0, 0.4)
+    )
     assert np.allclose(blended.sum(axis=1), 1)
     row = next(i for i in range(8) if targets[i].argmax() != targets[::-1][i].argmax())
     share = blended[row, targets[row].argmax()]
@@ -151,19 +171,28 @@ def test_mixup_blends_photos_and_their_targets_alike(photos: Path) -> None:
 def test_fine_tuning_the_last_blocks_leaves_the_others_alone() -> None:
     from edgecat_export.architectures import build_classifier, freeze_all_but
 
-    for name, blocks, first, last in (("mobilenet_v2", 3, "block_15_expand", "block_14_project"), ("mobilenet", 2, "conv_dw_12", "conv_pw_11")):
+    for name, blocks, first, last in (
+        ("mobilenet_v2", 3, "block_15_expand", "block_14_project"),
+        ("mobilenet", 2, "conv_dw_12", "conv_pw_11"),
+    ):
         model = build_classifier(name, 3, 64, 0.25 if name == "mobilenet" else 0.35, None)
         freeze_all_but(model, blocks)
         assert model.get_layer(first).trainable
         assert not model.get_layer(last).trainable
         freeze_all_but(model, 0)
-        assert [layer.name for layer in model.layers if layer.trainable and layer.weights] == ["scores"]
-    with pytest.raises(ModelError, match="--fine-tune 99: mobilenet has 13 blocks; expected that many at most"):
+        assert [layer.name for layer in model.layers if layer.trainable and layer.weights] == [
+            "scores"
+        ]
+    with pytest.raises(
+        ModelError, match="--fine-tune 99: mobilenet has 13 blocks; expected that many at most"
+    ):
         freeze_all_but(model, 99)
 
 
 @needs_keras
-def test_the_moving_average_is_kept_and_training_goes_on_from_the_last_step(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_moving_average_is_kept_and_training_goes_on_from_the_last_step(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import keras
     from edgecat_export import checkpoint, train
 
@@ -175,11 +204,15 @@ def test_the_moving_average_is_kept_and_training_goes_on_from_the_last_step(phot
         last.extend(model.get_weights())
         state.extend(variable.numpy() for variable in model.optimizer.variables)
 
-    for step in ("_calibrate", "_evaluate_as_on_a_device"):
+    for step in ("_refine", "_calibrate", "_evaluate_as_on_a_device"):
         monkeypatch.setattr(train, step, lambda *_: None)
     monkeypatch.setattr(train.Run, "save_state", save_state)
-    monkeypatch.setattr(checkpoint, "save", lambda model, card, path: averaged.extend(model.get_weights()))
-    asked = train.Training("mobilenet", (str(photos),), None, 0.25, 64, epochs=1, batch=2, validation=0.2)
+    monkeypatch.setattr(
+        checkpoint, "save", lambda model, card, path: averaged.extend(model.get_weights())
+    )
+    asked = train.Training(
+        "mobilenet", (str(photos),), None, 0.25, 64, epochs=1, batch=2, validation=0.2
+    )
 
     class Silent:
         def say(self, text: str) -> None: ...
@@ -188,13 +221,18 @@ def test_the_moving_average_is_kept_and_training_goes_on_from_the_last_step(phot
     train.start(tmp_path / "run", asked, Silent())
     kernel = max(range(len(last)), key=lambda i: last[i].size)
     assert not np.array_equal(averaged[kernel], last[kernel])
-    assert any(np.array_equal(averaged[kernel], value) for value in state)  # the optimiser's average, not the last step
+    assert any(
+        np.array_equal(averaged[kernel], value) for value in state
+    )  # the optimiser's average, not the last step
 
 
 def test_data_that_cannot_be_trained_on(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "one" / "cats").mkdir(parents=True)
     (tmp_path / "one" / "cats" / "a.jpg").write_bytes(CHELSEA.read_bytes())
-    with pytest.raises(DataError, match="only one class, 'cat'; expected one folder of photos for each of at least two classes"):
+    with pytest.raises(
+        DataError,
+        match="only one class, 'cat'; expected one folder of photos for each of at least two classes",
+    ):
         find_dataset([str(tmp_path / "one")])
     (tmp_path / "one" / "dogs").mkdir()
     with pytest.raises(DataError, match="no photos of class 'dog'"):
@@ -207,15 +245,26 @@ def test_data_that_cannot_be_trained_on(photos: Path, tmp_path: Path) -> None:
 
 def test_a_class_ten_times_larger_is_warned_of(photos: Path) -> None:
     whole = find_dataset([str(photos)])
-    uneven = type(whole)(tuple(photo for photo in whole.photos if photo.label == "cat" or photo.path.name == "1.jpg"), whole.labels)
-    assert uneven.warnings() == ["'cat' has 12 photos, 'neither' only 1: the model will lean to 'cat'; add photos of 'neither'"]
+    uneven = type(whole)(
+        tuple(
+            photo for photo in whole.photos if photo.label == "cat" or photo.path.name == "1.jpg"
+        ),
+        whole.labels,
+    )
+    assert uneven.warnings() == [
+        "'cat' has 12 photos, 'neither' only 1: the model will lean to 'cat'; add photos of 'neither'"
+    ]
     assert whole.warnings() == []
 
 
 @needs_keras
-def test_a_run_folder_holds_all_that_the_run_was(edgecat: Run, photos: Path, tmp_path: Path) -> None:
+def test_a_run_folder_holds_all_that_the_run_was(
+    edgecat: Run, photos: Path, tmp_path: Path
+) -> None:
     (photos / "cats" / "broken.jpg").write_text("no photo")
-    done = edgecat("train", "mobilenet", photos, *SMALL, "--epochs", 2, "--detail", 0.8, "--out", "run")
+    done = edgecat(
+        "train", "mobilenet", photos, *SMALL, "--epochs", 2, "--detail", 0.8, "--out", "run"
+    )
     (photos / "cats" / "broken.jpg").unlink()
     assert done.returncode == 0, done.stderr
     assert done.stdout == "run/model.keras\n"
@@ -235,7 +284,14 @@ def test_a_run_folder_holds_all_that_the_run_was(edgecat: Run, photos: Path, tmp
     assert (run / "labels.txt").read_text() == "cat\nneither\n"
     rows = history(run)
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert {"training_loss", "validation_loss", "accuracy", "accuracy_cat", "accuracy_neither", "seconds"} < set(rows[0])
+    assert {
+        "training_loss",
+        "validation_loss",
+        "accuracy",
+        "accuracy_cat",
+        "accuracy_neither",
+        "seconds",
+    } < set(rows[0])
     record = json.loads((run / "training.json").read_text())
     assert record["data"]["photos"] == {"cat": 12, "neither": 12}
     assert len(record["data"]["sha256"]) == 64
@@ -249,11 +305,17 @@ def test_a_run_folder_holds_all_that_the_run_was(edgecat: Run, photos: Path, tmp
     assert card.calibration["ranges"]["pixels"][0] >= -1
     evaluation = json.loads((run / "evaluation.json").read_text())
     assert evaluation["model"] == "model-fp32.tflite"
-    assert {label: found["photos"] for label, found in evaluation["classes"].items()} == record["data"]["validation_photos"]
+    assert {label: found["photos"] for label, found in evaluation["classes"].items()} == record[
+        "data"
+    ]["validation_photos"]
     best = min(rows, key=lambda row: float(row["validation_loss"]))
     for label, found in evaluation["classes"].items():
-        assert found["accuracy"] == pytest.approx(float(best[f"accuracy_{label}"]), abs=0.51)  # one of the two photos may be close
-        assert f"{label:<12}{found['photos']:>6} photos{found['accuracy']:>9.2%} right" in done.stderr
+        assert found["accuracy"] == pytest.approx(
+            float(best[f"accuracy_{label}"]), abs=0.51
+        )  # one of the two photos may be close
+        assert (
+            f"{label:<12}{found['photos']:>6} photos{found['accuracy']:>9.2%} right" in done.stderr
+        )
     assert read_card(run / "model-fp32.tflite").verification["agreement"] > 0.95
 
 
@@ -269,13 +331,24 @@ def start(run: Path, *arguments: object) -> subprocess.Popen[bytes]:
         "train",
         *map(str, arguments),
     ]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(os.environ))
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(os.environ)
+    )
 
 
 @needs_keras
-@pytest.mark.parametrize(("kill", "status", "frozen"), [(signal.SIGKILL, -signal.SIGKILL, ("--fine-tune", 0)), (signal.SIGINT, 130, ())])
+@pytest.mark.parametrize(
+    ("kill", "status", "frozen"),
+    [(signal.SIGKILL, -signal.SIGKILL, ("--fine-tune", 0)), (signal.SIGINT, 130, ())],
+)
 def test_a_killed_run_goes_on(
-    kill: signal.Signals, status: int, frozen: tuple[object, ...], edgecat: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kill: signal.Signals,
+    status: int,
+    frozen: tuple[object, ...],
+    edgecat: Run,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     run = tmp_path / "run"
@@ -294,7 +367,10 @@ def test_a_killed_run_goes_on(
     (run / "training.json").write_text(json.dumps(record))
     done = edgecat("train", "--resume", run)
     assert done.returncode == 0, done.stderr
-    assert f"resuming after epoch {begun} of {begun + 2}" in done.stderr or f"resuming after epoch {begun + 1} of" in done.stderr
+    assert (
+        f"resuming after epoch {begun} of {begun + 2}" in done.stderr
+        or f"resuming after epoch {begun + 1} of" in done.stderr
+    )
     epochs = [int(row["epoch"]) for row in history(run)]
     assert epochs == list(range(1, begun + 3))
     assert read_card(run / "model.keras").calibration["ranges"]
@@ -303,13 +379,32 @@ def test_a_killed_run_goes_on(
 
 @needs_keras
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
-def test_training_runs_on_jax_without_tensorflow(edgecat: Run, photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['tensorflow'] = None")  # as if it were not installed
-    done = edgecat("train", "mobilenet", photos, *SMALL, "--epochs", 1, "--out", "run", KERAS_BACKEND="jax", PYTHONPATH=str(tmp_path), JAX_PLATFORMS="cpu")
+def test_training_runs_on_jax_without_tensorflow(
+    edgecat: Run, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys; sys.modules['tensorflow'] = None"
+    )  # as if it were not installed
+    done = edgecat(
+        "train",
+        "mobilenet",
+        photos,
+        *SMALL,
+        "--epochs",
+        1,
+        "--out",
+        "run",
+        KERAS_BACKEND="jax",
+        PYTHONPATH=str(tmp_path),
+        JAX_PLATFORMS="cpu",
+    )
     assert done.returncode == 0, done.stderr
     assert read_card(tmp_path / "run" / "model.keras").calibration["ranges"]
     later = "then type: edgecat train --resume run"
-    assert f"not exported and evaluated: exporting needs 'tensorflow'; install it with: pip install 'edgecat[export]'; {later}\n" in done.stderr
+    assert (
+        f"not exported and evaluated: exporting needs 'tensorflow'; install it with: pip install 'edgecat[export]'; {later}\n"
+        in done.stderr
+    )
     assert not (tmp_path / "run" / "evaluation.json").exists()
 
 
@@ -321,16 +416,25 @@ def test_misuse_of_train(edgecat: Run, photos: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, message)
     assert not (tmp_path / "runs").exists()
     done = edgecat("train", "mobilenet", photos, "--weights", "none.h5")
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "edgecat: none.h5: no such file; expected ImageNet weights as .h5 or .weights.h5")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        "edgecat: none.h5: no such file; expected ImageNet weights as .h5 or .weights.h5",
+    )
     (tmp_path / "text.h5").write_text("no weights")
     done = edgecat("train", "mobilenet", photos, "--weights", "text.h5", "--out", "other")
     assert done.returncode == 1
     assert "text.h5: not weights of this architecture" in done.stderr
     done = edgecat("train", "mobilenet", "nowhere", "--weights", "none", "--out", "third")
-    assert (done.returncode, done.stderr) == (1, "edgecat: nowhere: no such folder; expected a folder of photos\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "edgecat: nowhere: no such folder; expected a folder of photos\n",
+    )
     assert not (tmp_path / "third").exists()
     done = edgecat("train", "--resume", "nowhere")
-    assert (done.returncode, done.stderr) == (1, "edgecat: nowhere: no run to resume; expected a folder that 'edgecat train' has written\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "edgecat: nowhere: no run to resume; expected a folder that 'edgecat train' has written\n",
+    )
     assert edgecat("train").returncode == 2
 
 
@@ -350,5 +454,10 @@ for told in (False, True):
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 print(*faults)
 """
-    given_back, kept = map(int, subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    given_back, kept = map(
+        int,
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split(),
+    )
     assert kept < given_back / 10

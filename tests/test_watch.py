@@ -41,10 +41,16 @@ SCORE = classify(CHELSEA).score
 SHOWN = f"{SCORE:.1%}"
 
 
-def told(scores: list[float], hysteresis: Hysteresis, seconds: float = 1.0) -> list[tuple[int, bool]]:
+def told(
+    scores: list[float], hysteresis: Hysteresis, seconds: float = 1.0
+) -> list[tuple[int, bool]]:
     """(frame, whether it appeared) of each change, of one label's scores."""
     presence = Presence(["cat"], hysteresis)
-    return [(number, change.appeared) for number, score in enumerate(scores) for change in presence.step({"cat": score}, number * seconds)]
+    return [
+        (number, change.appeared)
+        for number, score in enumerate(scores)
+        for change in presence.step({"cat": score}, number * seconds)
+    ]
 
 
 def test_it_appears_once_and_goes_once() -> None:
@@ -56,17 +62,28 @@ def test_it_does_not_flicker() -> None:
     rule = Hysteresis(appear_frames=2, gone_frames=3)
     assert told([0.9, 0.1] * 20, rule) == []  # never twice in a row
     assert told([0.79, 0.79] * 20, rule) == []  # never sure enough
-    assert told([0.9, 0.9] + [0.6, 0.55, 0.7] * 20, rule) == [(1, True)]  # between the two scores nothing changes
-    assert told([0.9, 0.9] + [0.1, 0.1, 0.6] * 20, rule) == [(1, True)]  # seen again before it was gone
+    assert told([0.9, 0.9] + [0.6, 0.55, 0.7] * 20, rule) == [
+        (1, True)
+    ]  # between the two scores nothing changes
+    assert told([0.9, 0.9] + [0.1, 0.1, 0.6] * 20, rule) == [
+        (1, True)
+    ]  # seen again before it was gone
     noisy = [float(score) for score in np.random.default_rng(1).normal(0.8, 0.1, 1000).clip(0, 1)]
-    assert sum(a < 0.8 <= b for a, b in pairwise(noisy)) > 200  # as often would a mere threshold tell
+    assert (
+        sum(a < 0.8 <= b for a, b in pairwise(noisy)) > 200
+    )  # as often would a mere threshold tell
     assert told(noisy, rule) == [(told(noisy, rule)[0][0], True)]
 
 
 def test_labels_come_and_go_each_on_its_own() -> None:
     presence = Presence(["cat", "dog"], Hysteresis(appear_frames=1, gone_frames=1))
-    assert [tuple(change) for change in presence.step({"cat": 0.9, "dog": 0.1}, 0)] == [("cat", True, 0.9)]
-    assert [tuple(change) for change in presence.step({"cat": 0.2, "dog": 0.8}, 1)] == [("cat", False, 0.2), ("dog", True, 0.8)]
+    assert [tuple(change) for change in presence.step({"cat": 0.9, "dog": 0.1}, 0)] == [
+        ("cat", True, 0.9)
+    ]
+    assert [tuple(change) for change in presence.step({"cat": 0.2, "dog": 0.8}, 1)] == [
+        ("cat", False, 0.2),
+        ("dog", True, 0.8),
+    ]
 
 
 def test_what_is_long_unseen_is_gone_however_few_the_frames() -> None:
@@ -83,10 +100,14 @@ def test_what_is_long_unseen_is_gone_however_few_the_frames() -> None:
 
 def test_a_rule_that_cannot_be() -> None:
     for appear, gone in ((0.4, 0.5), (0.8, 0.0), (1.1, 0.5)):
-        with pytest.raises(ValueError, match="expected scores of 0 to 1, gone no higher than appear"):
+        with pytest.raises(
+            ValueError, match="expected scores of 0 to 1, gone no higher than appear"
+        ):
             Hysteresis(appear, gone)
     for frames, gone_frames, forget in ((0, 6, 60.0), (2, 0, 60.0), (2, 6, 0.0)):
-        with pytest.raises(ValueError, match="expected at least one frame, and more than 0 seconds"):
+        with pytest.raises(
+            ValueError, match="expected at least one frame, and more than 0 seconds"
+        ):
             Hysteresis(0.8, 0.5, frames, gone_frames, forget)
 
 
@@ -97,8 +118,13 @@ def test_frames_of_a_real_cat() -> None:
 
     with Classifier() as classifier:
         recipe = classifier.card.input
-        events = list(watch(classifier, frames(), hysteresis=Hysteresis(appear_frames=2, gone_frames=3)))
-    assert [(event.change.label, event.change.appeared, event.frame and event.frame.at) for event in events] == [("cat", True, 2), ("cat", False, 6)]
+        events = list(
+            watch(classifier, frames(), hysteresis=Hysteresis(appear_frames=2, gone_frames=3))
+        )
+    assert [
+        (event.change.label, event.change.appeared, event.frame and event.frame.at)
+        for event in events
+    ] == [("cat", True, 2), ("cat", False, 6)]
 
 
 def test_what_is_watched_for() -> None:
@@ -106,7 +132,9 @@ def test_what_is_watched_for() -> None:
         card = classifier.card
     assert watched(card) == ("cat", "dog")
     assert watched(card, ["neither"]) == ("neither",)
-    with pytest.raises(ModelError, match=r"^'fox' is no label of this model; expected cat, dog, neither$"):
+    with pytest.raises(
+        ModelError, match=r"^'fox' is no label of this model; expected cat, dog, neither$"
+    ):
         watched(card, ["fox"])
 
 
@@ -173,7 +201,9 @@ def test_a_photo_that_is_still_being_written_is_not_read_half(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_broken_photo_is_named_once_it_was_given_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_photo_is_named_once_it_was_given_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     errors: list[PhotoError] = []
     looks = new_photos(tmp_path, opened, every=0.01, on_error=errors.append)
     assert came(looks)
@@ -184,7 +214,10 @@ def test_a_broken_photo_is_named_once_it_was_given_time(tmp_path: Path, monkeypa
     monkeypatch.setattr(watching, "PATIENCE", 0.1)
     assert came(looks)
     assert came(looks)
-    assert sorted(str(error).split(":")[0] for error in errors) == [str(tmp_path / "empty.png"), str(tmp_path / "half.jpg")]  # once each
+    assert sorted(str(error).split(":")[0] for error in errors) == [
+        str(tmp_path / "empty.png"),
+        str(tmp_path / "half.jpg"),
+    ]  # once each
     looks = new_photos(tmp_path, opened, every=0.01)
     assert came(looks)
     (tmp_path / "text.jpg").write_text("no photo")
@@ -195,7 +228,9 @@ def test_a_broken_photo_is_named_once_it_was_given_time(tmp_path: Path, monkeypa
 @pytest.mark.usefixtures("quick")
 def test_folders_inside_and_the_oldest_first(tmp_path: Path) -> None:
     (tmp_path / "2026" / "11").mkdir(parents=True)
-    flat, deep = (new_photos(tmp_path, opened, every=0.01, recursive=recursive) for recursive in (False, True))
+    flat, deep = (
+        new_photos(tmp_path, opened, every=0.01, recursive=recursive) for recursive in (False, True)
+    )
     assert came(flat)
     assert came(deep)
     for age, name in enumerate(["c.jpg", "2026/11/a.jpg", "b.jpg"]):
@@ -215,11 +250,15 @@ def test_a_folder_that_goes_away(tmp_path: Path) -> None:
     looks = new_photos(folder, opened, every=0.01)
     assert came(looks)
     folder.rmdir()
-    with pytest.raises(EdgecatError, match=r"shots: no such folder; it was removed, or its drive is not there$"):
+    with pytest.raises(
+        EdgecatError, match=r"shots: no such folder; it was removed, or its drive is not there$"
+    ):
         came(looks)
 
 
-def test_looking_takes_a_small_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_looking_takes_a_small_share_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     naps: list[float] = []
     look, sleep = watching._look, time.sleep
 
@@ -257,7 +296,10 @@ def test_a_video_is_looked_at_every_so_often_and_in_rgb(video: Path) -> None:
     assert frames[3].name == f"{video} at 1.5 s"
     assert frames[3].pixels.shape == (240, 320, 3)
     original = read_pixels(CHELSEA, InputRecipe(240, 320)).astype(np.float32)
-    channels = [[abs(original[..., own].mean() - frames[3].pixels[..., other].mean()) for other in range(3)] for own in range(3)]
+    channels = [
+        [abs(original[..., own].mean() - frames[3].pixels[..., other].mean()) for other in range(3)]
+        for own in range(3)
+    ]
     assert [int(np.argmin(row)) for row in channels] == [0, 1, 2]  # red is red
     assert len(list(camera_frames(str(video), every=0))) == 60
 
@@ -271,7 +313,10 @@ class Stream(BaseHTTPRequestHandler):
         self.end_headers()
         for _ in range(30):
             content = CHELSEA.read_bytes()
-            self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(content), content))
+            self.wfile.write(
+                b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n"
+                % (len(content), content)
+            )
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -291,7 +336,11 @@ def test_a_camera_that_is_unplugged(edgecat: Run) -> None:
         done = edgecat("watch", address, "--every", 0, "--json")
     assert done.returncode == 1
     (event,) = map(json.loads, done.stdout.splitlines())
-    assert (event["event"], event["label"], event["photo"]) == ("appeared", "cat", f"camera {address}")
+    assert (event["event"], event["label"], event["photo"]) == (
+        "appeared",
+        "cat",
+        f"camera {address}",
+    )
     assert done.stderr == f"edgecat: {address}: gives no more pictures; was it unplugged?\n"
 
 
@@ -318,16 +367,25 @@ def test_a_raspberry_pis_own_camera(edgecat: Run, tmp_path: Path) -> None:
     assert done.returncode == 1
     _, label, what, _, *name = done.stdout.split()
     assert [label, what, *name] == ["cat", "appeared", "camera", "picamera2", "closed"]
-    assert done.stderr == "edgecat: picamera2: gives no more pictures (Camera frontend has timed out!); is its cable in?\n"
+    assert (
+        done.stderr
+        == "edgecat: picamera2: gives no more pictures (Camera frontend has timed out!); is its cable in?\n"
+    )
     (tmp_path / "picamera2.py").write_text(PICAMERA.format(opening="[][0]", photo=str(CHELSEA)))
     done = edgecat("watch", "picamera2", PYTHONPATH=str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "edgecat: picamera2: no camera (list index out of range); is its cable in, and is it used by no other program?\n"
+    assert (
+        done.stderr
+        == "edgecat: picamera2: no camera (list index out of range); is its cable in, and is it used by no other program?\n"
+    )
 
 
 def test_libraries_and_cameras_that_are_not_there(edgecat: Run, tmp_path: Path) -> None:
     expected = {
-        "cv2": ("0", "watching a camera needs 'cv2'; install it with: pip install 'edgecat[camera]'"),
+        "cv2": (
+            "0",
+            "watching a camera needs 'cv2'; install it with: pip install 'edgecat[camera]'",
+        ),
         "picamera2": (
             "picamera2",
             "watching a camera needs 'picamera2'; install it with: sudo apt install python3-picamera2, for an environment made with --system-site-packages",
@@ -337,7 +395,9 @@ def test_libraries_and_cameras_that_are_not_there(edgecat: Run, tmp_path: Path) 
         (tmp_path / f"{library}.py").write_text(f"raise ModuleNotFoundError(name={library!r})")
         done = edgecat("watch", camera, PYTHONPATH=str(tmp_path))
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: {message}\n")
-    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    (tmp_path / "cv2.py").write_text(
+        "raise ImportError('libGL.so.1: cannot open shared object file')"
+    )
     done = edgecat("watch", "0", PYTHONPATH=str(tmp_path))
     assert done.stderr == (
         "edgecat: 'cv2' cannot be imported (libGL.so.1: cannot open shared object file); install it anew with: pip install 'edgecat[camera]'\n"
@@ -348,7 +408,10 @@ def test_libraries_and_cameras_that_are_not_there(edgecat: Run, tmp_path: Path) 
     for camera in ("97", "/dev/null", "rtsp://127.0.0.1:9/stream", "text.avi"):
         done = edgecat("watch", camera)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == f"edgecat: {camera}: cannot be opened as a camera or video; is it plugged in, and used by no other program?\n"
+        assert (
+            done.stderr
+            == f"edgecat: {camera}: cannot be opened as a camera or video; is it plugged in, and used by no other program?\n"
+        )
 
 
 # The command.
@@ -360,9 +423,14 @@ def watching_for(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]
     program = f"{SAYS_WHEN_IT_WATCHES}; watching.SETTLE, watching.PATIENCE = 0.05, 0.3; import edgecat.cli; edgecat.cli.main()"
     command = [sys.executable, "-c", program, "watch", folder.name, "--every", "0.02", *options]
     # Where tests run in the background Ctrl-C is ignored, and what they start inherits that.
-    start: dict[str, Any] = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    start: dict[str, Any] = {
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+    }
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=folder.parent, **pipes, **start) as process, killed_after(60, process):
+    with (
+        subprocess.Popen(command, cwd=folder.parent, **pipes, **start) as process,
+        killed_after(60, process),
+    ):
         assert line(process) == "watching\n"
         yield process
 
@@ -395,7 +463,10 @@ def test_watching_a_folder(shots: Path) -> None:
         assert line(process).split()[1:] == ["cat", "gone", "0.0%", "shots/b.jpg"]
         (shots / "c.jpg").write_text("no photo")
         assert process.stderr
-        assert process.stderr.readline() == "edgecat: shots/c.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)\n"
+        assert (
+            process.stderr.readline()
+            == "edgecat: shots/c.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)\n"
+        )
         returncode, stdout, stderr = ended(process, signal.SIGINT)
     assert (returncode, stdout) == (130, "")
     assert stderr in ("", "edgecat: interrupted\n")
@@ -412,23 +483,43 @@ def test_json_and_sigterm(shots: Path) -> None:
         "score": pytest.approx(SCORE, abs=1e-6),
         "photo": "shots/ü \u2603.jpg",
     }
-    assert {key: gone[key] for key in ("event", "label", "score", "photo")} == {"event": "gone", "label": "cat", "score": None, "photo": None}
+    assert {key: gone[key] for key in ("event", "label", "score", "photo")} == {
+        "event": "gone",
+        "label": "cat",
+        "score": None,
+        "photo": None,
+    }
     assert appeared["time"] < gone["time"]
 
 
 def test_a_command_is_run_without_a_shell(shots: Path) -> None:
     script = shots.parent / "note.py"
-    script.write_text("import json, sys; print(json.dumps(sys.argv[1:])); json.dump(sys.argv[1:], open('noted.json', 'w')); sys.exit(3)")
+    script.write_text(
+        "import json, sys; print(json.dumps(sys.argv[1:])); json.dump(sys.argv[1:], open('noted.json', 'w')); sys.exit(3)"
+    )
     name = "$(touch pwned); {label} 'a\" b.jpg"
     noted = shots.parent / "noted.json"
-    with watching_for(shots, "--exec", f"{sys.executable} {script} {{photo}} 'a {{label}}' {{score}} {{}}", "--gone-frames", "1") as process:
+    with watching_for(
+        shots,
+        "--exec",
+        f"{sys.executable} {script} {{photo}} 'a {{label}}' {{score}} {{}}",
+        "--gone-frames",
+        "1",
+    ) as process:
         shutil.copy(CHELSEA, shots / name)
         assert line(process).rstrip().endswith(name)
         assert process.stderr
-        assert json.loads(process.stderr.readline()) == [f"shots/{name}", "a cat", f"{SCORE:.3f}", "{}"]  # stdout is for the results alone
+        assert json.loads(process.stderr.readline()) == [
+            f"shots/{name}",
+            "a cat",
+            f"{SCORE:.3f}",
+            "{}",
+        ]  # stdout is for the results alone
         assert process.stderr.readline().endswith(": exit status 3\n")
         assert json.loads(noted.read_text()) == [f"shots/{name}", "a cat", f"{SCORE:.3f}", "{}"]
-        shutil.copy(COFFEE, shots / "b.jpg")  # what goes runs nothing, and watching goes on after a command that failed
+        shutil.copy(
+            COFFEE, shots / "b.jpg"
+        )  # what goes runs nothing, and watching goes on after a command that failed
         assert "gone" in line(process)
         noted.unlink()
         shutil.copy(CHELSEA, shots / "c.jpg")
@@ -449,7 +540,10 @@ def test_a_command_that_cannot_be_run_any_more(shots: Path) -> None:
         shutil.copy(CHELSEA, shots / "a.jpg")
         assert "appeared" in line(process)
         assert process.stderr
-        assert process.stderr.readline() == f"edgecat: {command} shots/a.jpg: cannot be run (No such file or directory)\n"
+        assert (
+            process.stderr.readline()
+            == f"edgecat: {command} shots/a.jpg: cannot be run (No such file or directory)\n"
+        )
         assert ended(process, signal.SIGTERM) == (143, "", "")
 
 
@@ -499,7 +593,9 @@ def test_a_cameras_pictures_are_kept_where_asked(edgecat: Run, video: Path, tmp_
     assert gone["photo"] == f"{video} at 5.5 s"
 
 
-def test_a_cameras_picture_is_a_file_for_a_command(edgecat: Run, video: Path, tmp_path: Path) -> None:
+def test_a_cameras_picture_is_a_file_for_a_command(
+    edgecat: Run, video: Path, tmp_path: Path
+) -> None:
     (tmp_path / "tmp").mkdir()
     done = edgecat("watch", video, "--exec", "cp {photo} given.jpg", TMPDIR=str(tmp_path / "tmp"))
     assert (done.returncode, done.stderr) == (0, "")
@@ -515,10 +611,16 @@ def test_misuse(edgecat: Run, tmp_path: Path) -> None:
     (tmp_path / "shots").mkdir()
     (tmp_path / "file").touch()
     for arguments, message in {
-        ("nowhere",): "nowhere: no such folder or camera; expected a folder, a camera (0, /dev/video0, picamera2), a video file or a stream's address",
+        (
+            "nowhere",
+        ): "nowhere: no such folder or camera; expected a folder, a camera (0, /dev/video0, picamera2), a video file or a stream's address",
         ("shots", "--label", "fox"): "'fox' is no label of this model; expected cat, dog, neither",
         ("shots", "--model", "none.tflite"): "none.tflite: no such model file",
-        ("0", "--save", "file"): "file: cannot be made (File exists); choose another folder with --save",
+        (
+            "0",
+            "--save",
+            "file",
+        ): "file: cannot be made (File exists); choose another folder with --save",
     }.items():
         done = edgecat("watch", *arguments)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: {message}\n")
@@ -526,7 +628,11 @@ def test_misuse(edgecat: Run, tmp_path: Path) -> None:
         ("shots", "--gone", "0.9"): "gone no higher than appear",
         ("shots", "--save", "seen"): "of a folder's photos there are files already",
         ("0", "--recursive"): "there are no folders in a camera",
-        ("shots", "--exec", "no-such-command {photo}"): "'no-such-command' is no command that can be run",
+        (
+            "shots",
+            "--exec",
+            "no-such-command {photo}",
+        ): "'no-such-command' is no command that can be run",
         ("shots", "--exec", "echo 'a"): "No closing quotation",
     }.items():
         done = edgecat("watch", *arguments)

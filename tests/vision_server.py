@@ -75,9 +75,17 @@ class Running:
         self.port: int = self._socket.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
         logging.config.dictConfig(LOGGING)
-        config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1, **{**options(), **more})
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            lifespan="on",
+            timeout_graceful_shutdown=1,
+            **{**options(), **more},
+        )
         self._uvicorn = uvicorn.Server(config)
-        self._thread = threading.Thread(target=lambda: self._uvicorn.run([self._socket]), daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: self._uvicorn.run([self._socket]), daemon=True
+        )
 
     def __enter__(self) -> Any:
         self._thread.start()
@@ -95,9 +103,23 @@ class Process(Running):
     """`edgecat serve` as a user starts it."""
 
     def __init__(self, *arguments: str, stderr: Path, **environment: str) -> None:
-        command = [sys.executable, "-c", "import edgecat.cli; edgecat.cli.main()", "serve", "--port", "0", *arguments]
+        command = [
+            sys.executable,
+            "-c",
+            "import edgecat.cli; edgecat.cli.main()",
+            "serve",
+            "--port",
+            "0",
+            *arguments,
+        ]
         with stderr.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **environment})
+            self.process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, **environment},
+            )
         assert self.process.stdout
         self.said = self.process.stdout.readline()
         self.port = int(re.findall(r":(\d+)\n$", self.said)[0])
@@ -118,19 +140,30 @@ class Process(Running):
 class VisionServer(Running):
     """`quota` is how many photos it answers, `faults` come before answers, `photo_faults` are google.rpc codes for the next photos."""
 
-    def __init__(self, quota: int | None = None, faults: tuple[Fault, ...] = (), photo_faults: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        quota: int | None = None,
+        faults: tuple[Fault, ...] = (),
+        photo_faults: tuple[int, ...] = (),
+    ) -> None:
         self.quota = quota
         self.faults = deque(faults)
         self.photo_faults = deque(photo_faults)
         self.requests: list[Asked] = []
-        self.answered: Counter[str] = Counter()  # sha256 of a photo -> how often it was answered, and would have been paid for
+        self.answered: Counter[str] = (
+            Counter()
+        )  # sha256 of a photo -> how often it was answered, and would have been paid for
         self._app = make_app(Settings(key=KEY, threads=2))
         super().__init__(self._between, http=_Protocol)
 
     @property
     def environment(self) -> dict[str, str]:
         """For a client that is to find it, and may use it."""
-        return {"EDGECAT_CLOUD_VISION_ENDPOINT": self.address, "GOOGLE_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
+        return {
+            "EDGECAT_CLOUD_VISION_ENDPOINT": self.address,
+            "GOOGLE_API_KEY": KEY,
+            "NO_PROXY": "127.0.0.1",
+        }
 
     async def _between(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -147,16 +180,24 @@ class VisionServer(Running):
             return
         codes = [self.photo_faults.popleft() if self.photo_faults else 0 for _ in asked]
         good = [question for question, code in zip(asked, codes, strict=True) if not code]
-        code, headers, answer = await self._ask(scope, json.dumps({"requests": good}).encode() if any(codes) else body)
+        code, headers, answer = await self._ask(
+            scope, json.dumps({"requests": good}).encode() if any(codes) else body
+        )
         if code == 200:
             answers = iter(json.loads(answer)["responses"])
             failed = {"message": "The service is unavailable."}
-            responses = [{"error": {"code": code, **failed}} if code else next(answers) for code in codes]
+            responses = [
+                {"error": {"code": code, **failed}} if code else next(answers) for code in codes
+            ]
             for question, response in zip(asked, responses, strict=True):
                 if "error" not in response:
-                    self.answered[hashlib.sha256(base64.b64decode(question["image"]["content"])).hexdigest()] += 1
+                    self.answered[
+                        hashlib.sha256(base64.b64decode(question["image"]["content"])).hexdigest()
+                    ] += 1
             answer = json.dumps({"responses": responses}).encode()
-        await Response(answer, code, {"Content-Type": headers["content-type"]})(scope, receive, send)
+        await Response(answer, code, {"Content-Type": headers["content-type"]})(
+            scope, receive, send
+        )
 
     def _over_quota(self, photos: int) -> Fault | None:
         if self.quota is None:
@@ -172,13 +213,23 @@ class VisionServer(Running):
             scope[TRANSPORT].abort()
             await asyncio.sleep(0.01)  # until uvicorn knows
             return
-        error = {"code": fault.code, "message": fault.message, "status": fault.status, "details": list(fault.details)}
+        error = {
+            "code": fault.code,
+            "message": fault.message,
+            "status": fault.status,
+            "details": list(fault.details),
+        }
         body = json.dumps({"error": error}).encode() if fault.body is None else fault.body
-        await Response(body, fault.code, dict(fault.headers), "application/json; charset=UTF-8")(scope, receive, send)
+        await Response(body, fault.code, dict(fault.headers), "application/json; charset=UTF-8")(
+            scope, receive, send
+        )
 
     async def _ask(self, scope: Scope, body: bytes) -> tuple[int, dict[str, str], bytes]:
         """Code, headers and body of the answer to a request with this body."""
-        headers = [(name, str(len(body)).encode() if name == b"content-length" else value) for name, value in scope["headers"]]
+        headers = [
+            (name, str(len(body)).encode() if name == b"content-length" else value)
+            for name, value in scope["headers"]
+        ]
         said: list[Message] = []
 
         async def receive() -> Message:
@@ -200,4 +251,9 @@ def bad_key(message: str) -> Fault:
 
 def quota_exceeded(retry_after: str = "") -> Fault:
     message = "Quota exceeded for quota metric 'Label detection requests' and limit 'Label detection requests per minute'."
-    return Fault(429, "RESOURCE_EXHAUSTED", message, headers=(("Retry-After", retry_after),) if retry_after else ())
+    return Fault(
+        429,
+        "RESOURCE_EXHAUSTED",
+        message,
+        headers=(("Retry-After", retry_after),) if retry_after else (),
+    )

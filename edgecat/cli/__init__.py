@@ -18,9 +18,15 @@ def main() -> None:
     from edgecat.errors import EdgecatError
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be Unicode; JSON reads it back
-    warnings.filterwarnings("ignore", module="PIL")  # notes on broken EXIF data and the like, which do no harm
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is open is closed
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # names of files need not be Unicode; JSON reads it back
+    warnings.filterwarnings(
+        "ignore", module="PIL"
+    )  # notes on broken EXIF data and the like, which do no harm
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # so that what is open is closed
     try:
         _run(sys.argv[1:])
         sys.stdout.flush()
@@ -54,7 +60,9 @@ def _run(words: list[str]) -> None:
     except ModuleNotFoundError as error:  # as in an app's install without a command line
         from edgecat.errors import EdgecatError
 
-        raise EdgecatError(f"this command line needs '{error.name}'; install it with: pip install typer") from None
+        raise EdgecatError(
+            f"this command line needs '{error.name}'; install it with: pip install typer"
+        ) from None
     app_of(words)()
 
 

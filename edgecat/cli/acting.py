@@ -32,7 +32,9 @@ class Commands:
             try:
                 save.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise EdgecatError(f"{save}: cannot be made ({error.strerror}); choose another folder with --save") from None
+                raise EdgecatError(
+                    f"{save}: cannot be made ({error.strerror}); choose another folder with --save"
+                ) from None
         self._temporary = tempfile.TemporaryDirectory(prefix="edgecat-")
         self._pool = ThreadPoolExecutor(1)
         self._running: subprocess.Popen[bytes] | None = None
@@ -48,7 +50,10 @@ class Commands:
         from PIL import Image
 
         folder = self._save or Path(self._temporary.name)
-        path = folder / f"{datetime.now():%Y-%m-%dT%H-%M-%S.%f}-{re.sub('[^A-Za-z0-9]+', '-', event.change.label)}.jpg"
+        path = (
+            folder
+            / f"{datetime.now():%Y-%m-%dT%H-%M-%S.%f}-{re.sub('[^A-Za-z0-9]+', '-', event.change.label)}.jpg"
+        )
         try:
             Image.fromarray(frame.pixels).save(path, quality=90)
         except OSError as error:
@@ -57,14 +62,23 @@ class Commands:
 
     def run(self, event: Event, photo: Path | None) -> None:
         if self._words:
-            values = {"photo": str(photo or ""), "label": event.change.label, "score": f"{event.change.score:.3f}"}
-            words = [re.sub(r"\{(photo|label|score)\}", lambda match: values[match[1]], word) for word in self._words]
+            values = {
+                "photo": str(photo or ""),
+                "label": event.change.label,
+                "score": f"{event.change.score:.3f}",
+            }
+            words = [
+                re.sub(r"\{(photo|label|score)\}", lambda match: values[match[1]], word)
+                for word in self._words
+            ]
             self._pool.submit(self._run, words, photo)
 
     def _run(self, words: list[str], photo: Path | None) -> None:
         shown = shlex.join(words)
         try:
-            self._running = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())  # our own stdout is for the results
+            self._running = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno()
+            )  # our own stdout is for the results
         except OSError as error:
             complain(f"{shown}: cannot be run ({error.strerror})")
         else:
@@ -72,14 +86,26 @@ class Commands:
                 self._running.terminate()
             status = self._running.wait()
             if status and not self._leaving:
-                complain(f"{shown}: " + (f"exit status {status}" if status > 0 else f"ended by {signal.Signals(-status).name}"))
+                complain(
+                    f"{shown}: "
+                    + (
+                        f"exit status {status}"
+                        if status > 0
+                        else f"ended by {signal.Signals(-status).name}"
+                    )
+                )
         if photo and photo.parent == Path(self._temporary.name):
             photo.unlink(missing_ok=True)
 
     def __enter__(self) -> Commands:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Wait for what was begun; where the watching was ended, end it."""
         if kind is not None and not issubclass(kind, Exception):
             self._leaving = True
@@ -99,5 +125,7 @@ def _words(command: str | None) -> list[str]:
     except ValueError as error:
         raise typer.BadParameter(f"{command}: {error}", param_hint="--exec") from None
     if not words or (shutil.which(words[0]) is None and not os.access(words[0], os.X_OK)):
-        raise typer.BadParameter(f"'{words[0] if words else command}' is no command that can be run", param_hint="--exec")
+        raise typer.BadParameter(
+            f"'{words[0] if words else command}' is no command that can be run", param_hint="--exec"
+        )
     return words

@@ -24,18 +24,50 @@ def classify(
         ),
     ],
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="A .tflite or .onnx model file; else the one that comes along.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A .tflite or .onnx model file; else the one that comes along.",
+            show_default=False,
+        ),
     ] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Show only the best N labels; else all, of many the best 5.", show_default=False)] = None,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Answer 'unsure' where the best score is below this.")] = 0.0,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into folders inside folders too.")] = False,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Show only the best N labels; else all, of many the best 5.",
+            show_default=False,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Answer 'unsure' where the best score is below this."),
+    ] = 0.0,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into folders inside folders too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV with a header.")] = False,
     engine: Annotated[
-        str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.", show_default=False)
+        str | None,
+        typer.Option(
+            help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.",
+            show_default=False,
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="What computes: cpu, gpu, cuda, tensorrt, coreml or directml. Fails where anything else would.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine; else one a core, at most 4.", show_default=False)] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="What computes: cpu, gpu, cuda, tensorrt, coreml or directml. Fails where anything else would."
+        ),
+    ] = "cpu",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Threads of the engine; else one a core, at most 4.", show_default=False
+        ),
+    ] = None,
     cloud_vision: CloudVisionOption = False,
     yes: YesOption = False,
     description: Description | None = None,

@@ -36,9 +36,23 @@ class Option(NamedTuple):
 
 # Those of `edgecat classify` that scripts use; a test holds them against what typer is told.
 OPTIONS = {
-    **{"--json": Option("as_json"), "--csv": Option("as_csv"), "--recursive": Option("recursive"), "-r": Option("recursive")},
-    **{"--model": Option("model", Path), "-m": Option("model", Path), "--engine": Option("engine", str), "--device": Option("device", str)},
-    **{"--threads": Option("threads", int, 1), "--top": Option("top", int, 1), "--threshold": Option("threshold", float, 0, 1)},
+    **{
+        "--json": Option("as_json"),
+        "--csv": Option("as_csv"),
+        "--recursive": Option("recursive"),
+        "-r": Option("recursive"),
+    },
+    **{
+        "--model": Option("model", Path),
+        "-m": Option("model", Path),
+        "--engine": Option("engine", str),
+        "--device": Option("device", str),
+    },
+    **{
+        "--threads": Option("threads", int, 1),
+        "--top": Option("top", int, 1),
+        "--threshold": Option("threshold", float, 0, 1),
+    },
 }
 
 
@@ -60,9 +74,15 @@ def parse(words: list[str]) -> dict[str, Any] | None:
                 value = found[option.name] = option.kind(next(left))
             except (StopIteration, ValueError):
                 return None
-            if (option.least is not None and not value >= option.least) or (option.most is not None and not value <= option.most):
+            if (option.least is not None and not value >= option.least) or (
+                option.most is not None and not value <= option.most
+            ):
                 return None
-    return {"photos": photos, **found} if photos and not (found.get("as_json") and found.get("as_csv")) else None
+    return (
+        {"photos": photos, **found}
+        if photos and not (found.get("as_json") and found.get("as_csv"))
+        else None
+    )
 
 
 def classify(
@@ -118,12 +138,27 @@ def classify(
             if threads is None and len(names) > 1:
                 threads = 1  # a core for each photo
             with quiet_libraries():
-                classifier = Classifier(model, engine=engine, device=device, threads=threads, threshold=threshold, description=description)
-            results = classifier.classify_many(given, on_error=skip, workers=1 if alone else cores())
+                classifier = Classifier(
+                    model,
+                    engine=engine,
+                    device=device,
+                    threads=threads,
+                    threshold=threshold,
+                    description=description,
+                )
+            results = classifier.classify_many(
+                given, on_error=skip, workers=1 if alone else cores()
+            )
         with classifier:
             if top is None and len(classifier.card.labels) > MANY_LABELS:
                 top = MANY_LABELS
-            write = _as_json(top) if as_json else _as_csv(classifier.card) if as_csv else _as_table(max(map(len, names)), top)
+            write = (
+                _as_json(top)
+                if as_json
+                else _as_csv(classifier.card)
+                if as_csv
+                else _as_table(max(map(len, names)), top)
+            )
             for answered, result in enumerate(results, 1):
                 progress.end(sys.stdout.isatty())
                 write(waiting.popleft(), result)
@@ -143,10 +178,15 @@ def _expanded(given: list[str], recursive: bool, fail: Callable[[object], None])
         elif path.is_dir():
             found = find_photos(path, recursive)
             if not found:
-                fail(f"{name}: no photos in this folder" + ("" if recursive else "; look into its subfolders too with --recursive"))
+                fail(
+                    f"{name}: no photos in this folder"
+                    + ("" if recursive else "; look into its subfolders too with --recursive")
+                )
             yield from map(str, found)
         elif glob.has_magic(name) and not path.exists():
-            matching = sorted(match for match in glob.glob(name, recursive=True) if Path(match).is_file())
+            matching = sorted(
+                match for match in glob.glob(name, recursive=True) if Path(match).is_file()
+            )
             if not matching:
                 fail(f"{name}: no file matches")
             yield from matching
@@ -160,7 +200,9 @@ def _standard_input(recursive: bool, fail: Callable[[object], None]) -> Iterator
     first = lines.readline()
     if not first:
         fail("standard input: empty, expected a photo, or names of photos, one a line")
-    elif first.startswith((b"\xff\xd8", b"\x89PNG")) or any(byte < 32 and byte not in b"\t\r\n" for byte in first):  # no text
+    elif first.startswith((b"\xff\xd8", b"\x89PNG")) or any(
+        byte < 32 and byte not in b"\t\r\n" for byte in first
+    ):  # no text
         yield EncodedPhoto("standard input", first + lines.read())
     else:
         line = first
@@ -201,7 +243,15 @@ def _as_csv(card: ModelCard) -> Write:
 
     def write(name: str, result: Classification) -> None:
         scores = dict(result.scores)
-        rows.writerow([name, result.label, f"{result.score:.6f}", *[result.group] * grouped, *(f"{scores[label]:.6f}" for label in labels)])
+        rows.writerow(
+            [
+                name,
+                result.label,
+                f"{result.score:.6f}",
+                *[result.group] * grouped,
+                *(f"{scores[label]:.6f}" for label in labels),
+            ]
+        )
         sys.stdout.flush()
 
     return write

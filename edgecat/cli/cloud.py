@@ -16,8 +16,16 @@ from edgecat.photo import Photo
 if TYPE_CHECKING:
     from edgecat.cloud_vision import CloudVision
 
-CloudVisionOption = Annotated[bool, typer.Option("--cloud-vision", help="Ask Google Cloud Vision. The photos leave this machine, and many cost money.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Pay for Cloud Vision without a question.")]
+CloudVisionOption = Annotated[
+    bool,
+    typer.Option(
+        "--cloud-vision",
+        help="Ask Google Cloud Vision. The photos leave this machine, and many cost money.",
+    ),
+]
+YesOption = Annotated[
+    bool, typer.Option("--yes", "-y", help="Pay for Cloud Vision without a question.")
+]
 
 
 def open_cloud_vision(photos: Sequence[Photo], yes: bool, threshold: float = 0.0) -> CloudVision:
@@ -25,7 +33,9 @@ def open_cloud_vision(photos: Sequence[Photo], yes: bool, threshold: float = 0.0
     try:
         from edgecat.cloud_vision import NAME, CloudVision
     except ModuleNotFoundError as error:
-        raise CloudError(f"--cloud-vision needs '{error.name}'; install it with: pip install 'edgecat[cloud]'") from None
+        raise CloudError(
+            f"--cloud-vision needs '{error.name}'; install it with: pip install 'edgecat[cloud]'"
+        ) from None
     cloud = CloudVision(threshold=threshold)
     estimate = cloud.estimate(photos)
     if estimate.units > FREE_UNITS:
@@ -37,7 +47,9 @@ def open_cloud_vision(photos: Sequence[Photo], yes: bool, threshold: float = 0.0
             raise CloudError(f"{costs}; agree with --yes")
         complain(costs)
         if not yes:
-            print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)  # typer.confirm writes to stdout too, where the results go
+            print(
+                "Go on? [y/N] ", end="", file=sys.stderr, flush=True
+            )  # typer.confirm writes to stdout too, where the results go
             if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
                 raise CloudError("nothing was asked")
     return cloud

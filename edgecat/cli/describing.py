@@ -15,11 +15,25 @@ from edgecat.description import Description, parse_resize
 _PANEL = "Models that edgecat did not make"
 
 
-Labels = Annotated[str | None, typer.Option(help="A label file, or cat,dog,… in the order of the outputs.", show_default=False, rich_help_panel=_PANEL)]
-Mean = Annotated[
-    str | None, typer.Option(help="The model reads (pixel - MEAN) / STD, pixel in 0..255; one number, or R,G,B.", show_default=False, rich_help_panel=_PANEL)
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        help="A label file, or cat,dog,… in the order of the outputs.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
 ]
-Std = Annotated[str | None, typer.Option(help="See --mean.", show_default=False, rich_help_panel=_PANEL)]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        help="The model reads (pixel - MEAN) / STD, pixel in 0..255; one number, or R,G,B.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+Std = Annotated[
+    str | None, typer.Option(help="See --mean.", show_default=False, rich_help_panel=_PANEL)
+]
 Resize = Annotated[
     str | None,
     typer.Option(
@@ -30,10 +44,21 @@ Resize = Annotated[
     ),
 ]
 Size = Annotated[
-    str | None, typer.Option(help="Pixels, or HEIGHTxWIDTH, where the model takes photos of any size.", show_default=False, rich_help_panel=_PANEL)
+    str | None,
+    typer.Option(
+        help="Pixels, or HEIGHTxWIDTH, where the model takes photos of any size.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
 ]
 Logits = Annotated[
-    bool | None, typer.Option("--logits/--probabilities", help="Whether the outputs still need a softmax.", show_default=False, rich_help_panel=_PANEL)
+    bool | None,
+    typer.Option(
+        "--logits/--probabilities",
+        help="Whether the outputs still need a softmax.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
 ]
 
 
@@ -46,13 +71,26 @@ def describing(command: Callable[..., None]) -> Callable[..., None]:
     def with_options(**given: Any) -> None:
         command(description=described(**{name: given.pop(name) for name in options}), **given)
 
-    parameters = [option for parameter in asked.parameters.values() for option in (options.values() if parameter.name == "description" else (parameter,))]
+    parameters = [
+        option
+        for parameter in asked.parameters.values()
+        for option in (options.values() if parameter.name == "description" else (parameter,))
+    ]
     with_options.__signature__ = asked.replace(parameters=parameters)  # type: ignore[attr-defined]
-    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    with_options.__annotations__ = {
+        parameter.name: parameter.annotation for parameter in parameters
+    }
     return with_options
 
 
-def described(labels: Labels = None, mean: Mean = None, std: Std = None, resize: Resize = None, size: Size = None, logits: Logits = None) -> Description | None:
+def described(
+    labels: Labels = None,
+    mean: Mean = None,
+    std: Std = None,
+    resize: Resize = None,
+    size: Size = None,
+    logits: Logits = None,
+) -> Description | None:
     """The options as one record, None where none was given."""
     if all(option is None for option in (labels, mean, std, resize, size, logits)):
         return None
@@ -62,9 +100,18 @@ def described(labels: Labels = None, mean: Mean = None, std: Std = None, resize:
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--resize") from None
     if size is not None and not re.fullmatch(r"\d+(x\d+)?", size):
-        raise typer.BadParameter(f"'{size}', expected pixels, such as 224, or HEIGHTxWIDTH", param_hint="--size")
+        raise typer.BadParameter(
+            f"'{size}', expected pixels, such as 224, or HEIGHTxWIDTH", param_hint="--size"
+        )
     pixels = None if size is None else [int(side) for side in size.split("x")]
-    return Description(labels, _numbers("--mean", mean), _numbers("--std", std), resize, pixels * (2 // len(pixels)) if pixels else None, logits)
+    return Description(
+        labels,
+        _numbers("--mean", mean),
+        _numbers("--std", std),
+        resize,
+        pixels * (2 // len(pixels)) if pixels else None,
+        logits,
+    )
 
 
 def _numbers(option: str, given: str | None) -> tuple[float, ...] | None:
@@ -75,7 +122,11 @@ def _numbers(option: str, given: str | None) -> tuple[float, ...] | None:
     except ValueError:
         values = ()
     if len(values) not in (1, 3):
-        raise typer.BadParameter(f"'{given}', expected one number, or three with commas between", param_hint=option)
+        raise typer.BadParameter(
+            f"'{given}', expected one number, or three with commas between", param_hint=option
+        )
     if option == "--std" and min(values) <= 0:
-        raise typer.BadParameter(f"'{given}', the pixels are divided by it; expected numbers above 0", param_hint=option)
+        raise typer.BadParameter(
+            f"'{given}', the pixels are divided by it; expected numbers above 0", param_hint=option
+        )
     return values

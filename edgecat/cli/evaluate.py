@@ -30,19 +30,42 @@ SHOWN_MISTAKES = 5  # --json and --gallery have more
 @describing
 def evaluate(
     data: Annotated[
-        list[str], typer.Argument(metavar="DATA...", help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="DATA...",
+            help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class.",
+            show_default=False,
+        ),
     ],
     model: Annotated[
         list[Path] | None,
-        typer.Option("--model", "-m", help="A .tflite or .onnx model file; several to compare them; else the one that comes along.", show_default=False),
+        typer.Option(
+            "--model",
+            "-m",
+            help="A .tflite or .onnx model file; several to compare them; else the one that comes along.",
+            show_default=False,
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each model.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line for each model.")
+    ] = False,
     gallery: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Write a page of the photos that were answered wrongly.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write a page of the photos that were answered wrongly.",
+            show_default=False,
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a page that --gallery did not make.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite a page that --gallery did not make.")
+    ] = False,
     engine: Annotated[
-        str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.", show_default=False)
+        str | None,
+        typer.Option(
+            help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.",
+            show_default=False,
+        ),
     ] = None,
     cloud_vision: CloudVisionOption = False,
     yes: YesOption = False,
@@ -67,7 +90,10 @@ def evaluate(
 
         check_writable(gallery, force)
     photos = list(evaluation.find_labelled_photos(data))
-    source = {"data": [base_names(folder) for folder in data], "command": typed(["edgecat", *sys.argv[1:]])}
+    source = {
+        "data": [base_names(folder) for folder in data],
+        "command": typed(["edgecat", *sys.argv[1:]]),
+    }
     systems = _systems(model or ([] if cloud_vision else [DEFAULT_MODEL]), engine, description)
     if cloud_vision:
         cloud = open_cloud_vision([photo.path for photo in photos], yes)
@@ -78,7 +104,9 @@ def evaluate(
     progress = ProgressLine()
 
     def step(done: int) -> None:
-        progress.step("evaluating", len(results) * len(photos) + done, (len(systems) - refused) * len(photos))
+        progress.step(
+            "evaluating", len(results) * len(photos) + done, (len(systems) - refused) * len(photos)
+        )
 
     for open_system in systems:
         try:
@@ -113,7 +141,9 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _systems(models: Sequence[Path], engine: str | None, description: Description | None) -> list[Callable[[], System]]:
+def _systems(
+    models: Sequence[Path], engine: str | None, description: Description | None
+) -> list[Callable[[], System]]:
     """What opens each system that the options ask for; they are opened one after another, so that one alone is in memory."""
     distinct = len({path.name for path in models}) == len(models)
 
@@ -130,8 +160,18 @@ def _block(result: Evaluation) -> Iterator[str]:
     """One model's classes, what their photos were taken for, and where it was surest and wrong."""
     answers = sorted({answer for tally in result.classes.values() for answer in tally.answers})
     few = len(answers) <= MANY_ANSWERS
-    yield ", ".join([result.model, result.engine, *([] if result.file_bytes is None else [_megabytes(result)])])
-    rows = [["", "photos", "right", "95 % interval", *(["confidence", *(f"as {answer}" for answer in answers)] if few else [])]]
+    yield ", ".join(
+        [result.model, result.engine, *([] if result.file_bytes is None else [_megabytes(result)])]
+    )
+    rows = [
+        [
+            "",
+            "photos",
+            "right",
+            "95 % interval",
+            *(["confidence", *(f"as {answer}" for answer in answers)] if few else []),
+        ]
+    ]
     several = len(result.origins) > 1
     width = max(map(len, result.origins))
     for origin, label, tally in result.rows() if few else ():
@@ -148,7 +188,15 @@ def _block(result: Evaluation) -> Iterator[str]:
     yield ", ".join(f"{name} {share}" for name, share in shares.items())
     ways = result.ways()
     if ways and few:
-        yield from table([["group by", *result.labels()], *([way, *(f"{share:.2%}" for share in shares.values())] for way, shares in ways.items())])
+        yield from table(
+            [
+                ["group by", *result.labels()],
+                *(
+                    [way, *(f"{share:.2%}" for share in shares.values())]
+                    for way, shares in ways.items()
+                ),
+            ]
+        )
     worst = result.worst()[:SHOWN_MISTAKES]
     if worst:
         yield f"{result.mistakes} answered wrongly{', the surest' if result.mistakes > len(worst) else ''}:"
@@ -160,13 +208,37 @@ def _comparison(results: Sequence[Evaluation]) -> Iterator[str]:
     """One line for each model."""
     classes = sorted({label for result in results for label in result.classes})
     shown = classes if len(classes) <= MANY_ANSWERS else []
-    rows = [["model", "photos", "right", "95 % interval", *shown, *_shares(results[0]), "size", "seconds"]]
+    rows = [
+        [
+            "model",
+            "photos",
+            "right",
+            "95 % interval",
+            *shown,
+            *_shares(results[0]),
+            "size",
+            "seconds",
+        ]
+    ]
     for result in results:
-        of_classes = [f"{result.accuracy(label):.2%}" if label in result.classes else "" for label in shown]
+        of_classes = [
+            f"{result.accuracy(label):.2%}" if label in result.classes else "" for label in shown
+        ]
         size = "" if result.file_bytes is None else _megabytes(result)
-        rows.append([result.model, *_accuracy(result)[1:], *of_classes, *_shares(result).values(), size, f"{result.seconds:.1f}"])
+        rows.append(
+            [
+                result.model,
+                *_accuracy(result)[1:],
+                *of_classes,
+                *_shares(result).values(),
+                size,
+                f"{result.seconds:.1f}",
+            ]
+        )
     used = [any(column[1:]) for column in zip(*rows, strict=True)]
-    yield from table([[cell or "-" for cell, shows in zip(row, used, strict=True) if shows] for row in rows])
+    yield from table(
+        [[cell or "-" for cell, shows in zip(row, used, strict=True) if shows] for row in rows]
+    )
 
 
 def _shares(result: Evaluation) -> dict[str, str]:

@@ -31,8 +31,16 @@ def export(
             show_default=False,
         ),
     ],
-    int8: Annotated[bool, typer.Option("--int8", help="Whole integers: a quarter of the size, the fastest on small boards. The default.")] = False,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Half-precision weights: half the size.")] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="Whole integers: a quarter of the size, the fastest on small boards. The default.",
+        ),
+    ] = False,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Half-precision weights: half the size.")
+    ] = False,
     fp32: Annotated[bool, typer.Option("--fp32", help="As trained.")] = False,
     format_: Annotated[str, typer.Option("--format", help="tflite, onnx or all.")] = "all",
     data: Annotated[
@@ -46,34 +54,70 @@ def export(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Not the checkpoint, but the 1,000-class ImageNet model of NAME: imagenet (downloaded) or a FILE of its weights.", show_default=False
+            help="Not the checkpoint, but the 1,000-class ImageNet model of NAME: imagenet (downloaded) or a FILE of its weights.",
+            show_default=False,
         ),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=32, max=1024, help="With --weights: width and height of the input in pixels; else the architecture's own.")
+        int | None,
+        typer.Option(
+            min=32,
+            max=1024,
+            help="With --weights: width and height of the input in pixels; else the architecture's own.",
+        ),
     ] = None,
-    alpha: Annotated[float | None, typer.Option(min=0.1, help="With --weights: width multiplier of its layers; else the architecture's own.")] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="With --weights: width multiplier of its layers; else the architecture's own.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
-    name: Annotated[str | None, typer.Option(help="What to call the model; else as its checkpoint.", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What to call the model; else as its checkpoint.", show_default=False),
+    ] = None,
     labels: Labels = None,
     mean: Mean = None,
     std: Std = None,
     max_drop: Annotated[
         float | None,
-        typer.Option(min=0, help="Points of accuracy that may be lost on --data. \\[default: 0.05, 0.1 and 0.5 for fp32, fp16 and int8]", show_default=False),
+        typer.Option(
+            min=0,
+            help="Points of accuracy that may be lost on --data. \\[default: 0.05, 0.1 and 0.5 for fp32, fp16 and int8]",
+            show_default=False,
+        ),
     ] = None,
     min_agreement: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Share of best labels that must be the same. \\[default: 0.98 for int8 on --data; see the README]", show_default=False),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of best labels that must be the same. \\[default: 0.98 for int8 on --data; see the README]",
+            show_default=False,
+        ),
     ] = None,
-    io: Annotated[str, typer.Option(help="What int8 TFLite files read and give: uint8 (MediaPipe and others want it) or int8.")] = "uint8",
+    io: Annotated[
+        str,
+        typer.Option(
+            help="What int8 TFLite files read and give: uint8 (MediaPipe and others want it) or int8."
+        ),
+    ] = "uint8",
     mixed: Annotated[
         bool,
-        typer.Option("--mixed", help="Where int8 still falls short, keep the layers that lose most in float32. Accelerators for integers refuse such files."),
+        typer.Option(
+            "--mixed",
+            help="Where int8 still falls short, keep the layers that lose most in float32. Accelerators for integers refuse such files.",
+        ),
     ] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Show which layers int8 costs most.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which layers int8 costs most.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Decides which photos calibrate and which verify.")] = 1,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that edgecat did not make.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite files that edgecat did not make.")
+    ] = False,
 ) -> None:
     """Convert and quantise a Keras checkpoint to TFLite and ONNX, and prove that the files still answer right.
 
@@ -90,12 +134,20 @@ def export(
         raise typer.BadParameter("--size and --alpha belong to --weights; a checkpoint has its own")
     formats = {"tflite": ("tflite",), "onnx": ("onnx",), "all": ("tflite", "onnx")}.get(format_)
     if formats is None:
-        raise typer.BadParameter(f"unknown format '{format_}'; expected tflite, onnx or all", param_hint="--format")
+        raise typer.BadParameter(
+            f"unknown format '{format_}'; expected tflite, onnx or all", param_hint="--format"
+        )
     if io not in ("uint8", "int8"):
         raise typer.BadParameter(f"unknown type '{io}'; expected uint8 or int8", param_hint="--io")
-    precisions = [precision for precision, wanted in (("fp32", fp32), ("fp16", fp16), ("int8", int8)) if wanted] or ["int8"]
+    precisions = [
+        precision
+        for precision, wanted in (("fp32", fp32), ("fp16", fp16), ("int8", int8))
+        if wanted
+    ] or ["int8"]
     if weights is not None and "int8" in precisions and not data:
-        raise EdgecatError("int8 needs photos to calibrate on, and ImageNet weights bring none; give a folder of them with --data, or take --fp32 or --fp16")
+        raise EdgecatError(
+            "int8 needs photos to calibrate on, and ImageNet weights bring none; give a folder of them with --data, or take --fp32 or --fp16"
+        )
     progress = ProgressLine()
     with needs_export_extra("exporting"):
         from edgecat_export.checkpoint import find_checkpoint
@@ -106,9 +158,29 @@ def export(
             if weights is None:
                 checkpoint = find_checkpoint(source)
             else:
-                checkpoint = _of_imagenet(Path(kept.enter_context(tempfile.TemporaryDirectory())), source, weights, size, alpha)
+                checkpoint = _of_imagenet(
+                    Path(kept.enter_context(tempfile.TemporaryDirectory())),
+                    source,
+                    weights,
+                    size,
+                    alpha,
+                )
             exported = export_files(
-                checkpoint, out, precisions, formats, data or (), name, force, max_drop, seed, progress.say, given, io, mixed, explain, min_agreement
+                checkpoint,
+                out,
+                precisions,
+                formats,
+                data or (),
+                name,
+                force,
+                max_drop,
+                seed,
+                progress.say,
+                given,
+                io,
+                mixed,
+                explain,
+                min_agreement,
             )
     _show(exported)
     for file in exported:
@@ -123,7 +195,9 @@ def export(
 
 def _show(exported: Sequence[Exported]) -> None:
     width = max(len(file.name) for file in exported)
-    print(f"{'file':<{width}}  {'size':>8}  {'agreement':>9}  {'points lost':>11}  {'one thread':>10}  verified on")
+    print(
+        f"{'file':<{width}}  {'size':>8}  {'agreement':>9}  {'points lost':>11}  {'one thread':>10}  verified on"
+    )
     for file in exported:
         built, seen = file.built, file.built.verification
         lost = "-" if seen.accuracy is None else f"{seen.accuracy_lost:.2f}"
@@ -133,22 +207,35 @@ def _show(exported: Sequence[Exported]) -> None:
         )
     for file in exported:
         if file.built.verification.classes:
-            classes = ", ".join(f"{name} {own:.2%} ({100 * (own - keras):+.2f})" for name, (own, keras) in file.built.verification.classes.items())
+            classes = ", ".join(
+                f"{name} {own:.2%} ({100 * (own - keras):+.2f})"
+                for name, (own, keras) in file.built.verification.classes.items()
+            )
             print(f"{file.name}: right on {classes}")
     for file in exported:
         if file.built.noise:
-            print(f"\n{file.name}: signal-to-noise ratio of each layer, worst first: if it alone were int8, and in the file with all before it")
+            print(
+                f"\n{file.name}: signal-to-noise ratio of each layer, worst first: if it alone were int8, and in the file with all before it"
+            )
             for layer, (alone, inside) in list(file.built.noise.items())[:EXPLAINED_LAYERS]:
-                print(f"  {layer:<32}  {alone:>5.1f} dB  {'' if inside is None else f'{inside:>5.1f} dB'}".rstrip())
+                print(
+                    f"  {layer:<32}  {alone:>5.1f} dB  {'' if inside is None else f'{inside:>5.1f} dB'}".rstrip()
+                )
 
 
 def _advice(built: Built, photos: bool) -> str:
     if not photos:
         return "calibrate on photos like yours with --data, or take --fp16"
-    return "take --fp16" if built.float_layers else "allow layers in float32 with --mixed, or take --fp16; --explain shows which layers lose most"
+    return (
+        "take --fp16"
+        if built.float_layers
+        else "allow layers in float32 with --mixed, or take --fp16; --explain shows which layers lose most"
+    )
 
 
-def _of_imagenet(folder: Path, architecture: str, weights: str, size: int | None, alpha: float | None) -> Path:
+def _of_imagenet(
+    folder: Path, architecture: str, weights: str, size: int | None, alpha: float | None
+) -> Path:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_libraries():
         from edgecat_export.imagenet import imagenet_checkpoint

@@ -18,8 +18,17 @@ SHOWN_LABELS = 10
 
 
 def info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite, .onnx or .keras model file, whoever made it.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with the whole card.")] = False,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A .tflite, .onnx or .keras model file, whoever made it.",
+            show_default=False,
+        ),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object, with the whole card.")
+    ] = False,
 ) -> None:
     """Show what is inside a model file: its card, tensors, operations, sizes and how much work one photo is.
 
@@ -27,7 +36,9 @@ def info(
     """
     found = inspect(file)
     if as_json:
-        print(json.dumps({**dataclasses.asdict(found), "path": str(found.path)}, ensure_ascii=False))
+        print(
+            json.dumps({**dataclasses.asdict(found), "path": str(found.path)}, ensure_ascii=False)
+        )
         return
     for name, text in _lines(found):
         print(f"{name:<12}{text}")
@@ -35,7 +46,10 @@ def info(
 
 def _lines(found: Inspection) -> Iterator[tuple[str, str]]:
     network = found.network
-    yield "file", f"{found.path}, {found.bytes / 1e6:.2f} MB, weights {network.weights_bytes / 1e6:.2f} MB"
+    yield (
+        "file",
+        f"{found.path}, {found.bytes / 1e6:.2f} MB, weights {network.weights_bytes / 1e6:.2f} MB",
+    )
     if found.card is None:
         yield "card", f"no model card; {found.card_missing}"
     else:
@@ -44,31 +58,59 @@ def _lines(found: Inspection) -> Iterator[tuple[str, str]]:
         for tensor in tensors:
             yield kind, _tensor(tensor)
     yield "operations", ", ".join(f"{count} {name}" for name, count in network.operations.items())
-    yield "work", "unknown, a shape is free" if network.macs is None else f"{network.macs / 1e6:.1f} million multiply-accumulates a photo"
+    yield (
+        "work",
+        "unknown, a shape is free"
+        if network.macs is None
+        else f"{network.macs / 1e6:.1f} million multiply-accumulates a photo",
+    )
 
 
 def _card_lines(card: ModelCard) -> Iterator[tuple[str, str]]:
     recipe = card.input
-    yield "model", f"{card.name}: {card.architecture}, {card.precision}" + (f", licence {card.licence}" if card.licence else "")
+    yield (
+        "model",
+        f"{card.name}: {card.architecture}, {card.precision}"
+        + (f", licence {card.licence}" if card.licence else ""),
+    )
     more = len(card.labels) - SHOWN_LABELS
-    yield "labels", ", ".join(card.labels[:SHOWN_LABELS]) + (f" and {more} more" if more > 0 else "")
+    yield (
+        "labels",
+        ", ".join(card.labels[:SHOWN_LABELS]) + (f" and {more} more" if more > 0 else ""),
+    )
     if card.groups:
         yield "groups", ", ".join(sorted({card.groups.get(label, label) for label in card.labels}))
-    mean, std = (f"({numbers_of(values)})" if isinstance(values, tuple) else numbers_of(values) for values in (recipe.mean, recipe.std))
+    mean, std = (
+        f"({numbers_of(values)})" if isinstance(values, tuple) else numbers_of(values)
+        for values in (recipe.mean, recipe.std)
+    )
     jpeg = "" if recipe.detail == 1 else f", JPEGs decoded at {recipe.detail:g} of that or more"
-    yield "reads", f"{recipe.width} x {recipe.height} pixels, {rule_of(recipe)}, (pixel - {mean}) / {std}{jpeg}"
+    yield (
+        "reads",
+        f"{recipe.width} x {recipe.height} pixels, {rule_of(recipe)}, (pixel - {mean}) / {std}{jpeg}",
+    )
     if photos := card.calibration.get("photos"):
         yield "calibrated", f"on {photos} photos"
     if "accuracy" in card.evaluation:
-        yield "accuracy", f"{card.evaluation['accuracy']:.2%}, {card.evaluation.get('data', 'data unknown')}"
+        yield (
+            "accuracy",
+            f"{card.evaluation['accuracy']:.2%}, {card.evaluation.get('data', 'data unknown')}",
+        )
     for origin, labels in card.evaluation.get("origins", {}).items():
         found = (f"{label} {of['accuracy']:.1%} of {of['photos']}" for label, of in labels.items())
         yield "", f"{origin}: {', '.join(found)}"
     if "agreement" in card.verification:
         seen = card.verification
         by = " by group" if seen.get("counted_by") == "group" else ""
-        lost = f", accuracy{by} {seen['accuracy']:.2%}, of Keras {seen['accuracy_of_keras']:.2%}" if "accuracy" in seen else ""
-        yield "verified", f"on {seen['count']} {seen['inputs']}: agreement with Keras {seen['agreement']:.2%}{lost}"
+        lost = (
+            f", accuracy{by} {seen['accuracy']:.2%}, of Keras {seen['accuracy_of_keras']:.2%}"
+            if "accuracy" in seen
+            else ""
+        )
+        yield (
+            "verified",
+            f"on {seen['count']} {seen['inputs']}: agreement with Keras {seen['agreement']:.2%}{lost}",
+        )
 
 
 def _tensor(tensor: TensorInfo) -> str:

@@ -14,12 +14,25 @@ from edgecat.description import Description
 
 @describing
 def label(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite or .onnx classifier.", show_default=False)],
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="A .tflite or .onnx classifier.", show_default=False),
+    ],
     description: Description | None = None,
-    name: Annotated[str | None, typer.Option(help="What to call the model; else as its file.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help="The file to write; else MODEL-labelled beside it.", show_default=False)] = None,
-    in_place: Annotated[bool, typer.Option("--in-place", help="Put the card into MODEL itself.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that 'edgecat label' did not make.")] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What to call the model; else as its file.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file to write; else MODEL-labelled beside it.", show_default=False),
+    ] = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Put the card into MODEL itself.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite a file that 'edgecat label' did not make.")
+    ] = False,
 ) -> None:
     """Write labels and input recipe into a model that edgecat did not make, so that it needs nothing beside it.
 

@@ -19,7 +19,14 @@ SHOWN_LABELS = 3
 
 
 def models(
-    folders: Annotated[list[Path] | None, typer.Argument(metavar="[FOLDER...]", help="Where to look; else the current folder.", show_default=False)] = None,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FOLDER...]",
+            help="Where to look; else the current folder.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """List the models that come along, what `edgecat export` knows by name, and the model files in a folder.
@@ -33,10 +40,15 @@ def models(
         for row in found:
             print(json.dumps(row, ensure_ascii=False))
         return
-    lines = [("name", "precision", "size", "labels", "input", "accuracy", "file"), *map(_cells, found)]
+    lines = [
+        ("name", "precision", "size", "labels", "input", "accuracy", "file"),
+        *map(_cells, found),
+    ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+        print(
+            "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        )
 
 
 def _shipped() -> Iterator[dict[str, Any]]:
@@ -50,7 +62,9 @@ def _shipped() -> Iterator[dict[str, Any]]:
 
 def _in_folder(folder: Path) -> Iterator[dict[str, Any]]:
     if not folder.is_dir():
-        raise DataError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; expected a folder of model files")
+        raise DataError(
+            f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; expected a folder of model files"
+        )
     for path in sorted(folder.iterdir()):
         if path.suffix in SUFFIXES and not path.name.startswith(".") and path.is_file():
             yield _row(path)
@@ -64,7 +78,12 @@ def _row(path: Path, use: str | None = None) -> dict[str, Any]:
     except ModelError as error:
         return row | {"error": str(error).removeprefix(f"{path}: ")}
     accuracy = card.verification.get("accuracy", card.evaluation.get("accuracy"))
-    row |= {"name": card.name, "architecture": card.architecture, "precision": card.precision, "labels": card.labels}
+    row |= {
+        "name": card.name,
+        "architecture": card.architecture,
+        "precision": card.precision,
+        "labels": card.labels,
+    }
     return row | {"input": [card.input.height, card.input.width], "accuracy": accuracy}
 
 
@@ -72,6 +91,16 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     size, where = f"{row['bytes'] / 1e6:.2f} MB", row["use"] or row["file"]
     if "error" in row:
         return ("-", "-", size, "-", "-", "-", f"{where}: {row['error']}")
-    labels = ", ".join(row["labels"]) if len(row["labels"]) <= SHOWN_LABELS else str(len(row["labels"]))
+    labels = (
+        ", ".join(row["labels"]) if len(row["labels"]) <= SHOWN_LABELS else str(len(row["labels"]))
+    )
     accuracy = "-" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
-    return (row["name"], row["precision"], size, labels, "{} x {}".format(*row["input"]), accuracy, where)
+    return (
+        row["name"],
+        row["precision"],
+        size,
+        labels,
+        "{} x {}".format(*row["input"]),
+        accuracy,
+        where,
+    )

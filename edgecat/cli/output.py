@@ -31,7 +31,14 @@ def quiet_libraries() -> Iterator[None]:
             yield
     finally:
         for line in lines:
-            if not line.startswith(("INFO:", "I0000", "WARNING: All log messages before absl", "To enable the following instructions")):
+            if not line.startswith(
+                (
+                    "INFO:",
+                    "I0000",
+                    "WARNING: All log messages before absl",
+                    "To enable the following instructions",
+                )
+            ):
                 print(line, file=sys.stderr)
 
 
@@ -41,7 +48,9 @@ def needs_export_extra(doing: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise EdgecatError(f"{doing} needs '{error.name}'; install it with: pip install 'edgecat[export]'") from None
+        raise EdgecatError(
+            f"{doing} needs '{error.name}'; install it with: pip install 'edgecat[export]'"
+        ) from None
 
 
 class ProgressLine:
@@ -69,7 +78,12 @@ class ProgressLine:
         self.shown = now
         seconds = round((now - self.began) / done * (total - done))
         text = f"{phase}  {'█' * (20 * done // total):░<20}  {done}/{total}  {seconds // 60}:{seconds % 60:02} left"
-        print(f"\r\x1b[K{text}" if self.live else text, end="" if self.live else "\n", file=sys.stderr, flush=True)
+        print(
+            f"\r\x1b[K{text}" if self.live else text,
+            end="" if self.live else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
         self.drawn = self.live
 
     def end(self, when: bool = True) -> None:
@@ -83,13 +97,24 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Columns as wide as they must be, names to the left and figures to the right; rows may end early."""
     widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
     for name, *figures in rows:
-        yield "  ".join([f"{name:<{widths[0]}}", *(f"{figure:>{width}}" for figure, width in zip(figures, widths[1:], strict=False))]).rstrip()
+        yield "  ".join(
+            [
+                f"{name:<{widths[0]}}",
+                *(f"{figure:>{width}}" for figure, width in zip(figures, widths[1:], strict=False)),
+            ]
+        ).rstrip()
 
 
 def rule_of(recipe: InputRecipe) -> str:
     """How photos are resized, in words."""
-    return recipe.resize if recipe.crop == 1 else f"{recipe.resize}, {recipe.crop:g} of the shorter side"
+    return (
+        recipe.resize
+        if recipe.crop == 1
+        else f"{recipe.resize}, {recipe.crop:g} of the shorter side"
+    )
 
 
 def numbers_of(values: Channels) -> str:
-    return ", ".join(f"{value:g}" for value in values) if isinstance(values, tuple) else f"{values:g}"
+    return (
+        ", ".join(f"{value:g}" for value in values) if isinstance(values, tuple) else f"{values:g}"
+    )

@@ -23,20 +23,42 @@ SUFFIXES = (".tflite", ".onnx")
 
 def report(
     data: Annotated[
-        list[str], typer.Argument(metavar="DATA...", help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="DATA...",
+            help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class.",
+            show_default=False,
+        ),
     ],
     model: Annotated[
         list[Path] | None,
-        typer.Option("--model", "-m", help="A .tflite or .onnx model file, or a folder of them; several may be given.", show_default=False),
+        typer.Option(
+            "--model",
+            "-m",
+            help="A .tflite or .onnx model file, or a folder of them; several may be given.",
+            show_default=False,
+        ),
     ] = None,
     evaluation: Annotated[
-        list[Path] | None, typer.Option(help="Lines of 'edgecat evaluate --json', measured elsewhere; several may be given.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            help="Lines of 'edgecat evaluate --json', measured elsewhere; several may be given.",
+            show_default=False,
+        ),
     ] = None,
     history: Annotated[
-        list[Path] | None, typer.Option(help="A run folder of 'edgecat train', or its history.csv; several may be given.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            help="A run folder of 'edgecat train', or its history.csv; several may be given.",
+            show_default=False,
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The page; the same with .md and .json are written beside it.")] = Path("report.html"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that edgecat report did not make.")] = False,
+    out: Annotated[
+        Path, typer.Option(help="The page; the same with .md and .json are written beside it.")
+    ] = Path("report.html"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite files that edgecat report did not make.")
+    ] = False,
 ) -> None:
     """Compare systems on photos whose class is known: one HTML page, its table in Markdown, its numbers in JSON.
 
@@ -59,24 +81,39 @@ def report(
     failures: dict[str, None] = {}  # in order, each once, whichever models met them
     with ExitStack() as opened:
         with quiet_libraries():
-            classifiers = [opened.enter_context(Classifier(path, threads=1)) for path in _models(model or [])]
+            classifiers = [
+                opened.enter_context(Classifier(path, threads=1)) for path in _models(model or [])
+            ]
         if len({classifier.name for classifier in classifiers}) < len(classifiers):
             for classifier in classifiers:
                 classifier.name = str(classifier.path)
         classifiers = _knowing(classifiers, {photo.label for photo in photos}, progress)
         for classifier in classifiers:
             phase = f"evaluating {classifier.name}"
-            result = evaluating.evaluate(classifier, photos, lambda done, phase=phase: progress.step(phase, done, len(photos)))  # type: ignore[misc]
+            result = evaluating.evaluate(
+                classifier,
+                photos,
+                lambda done, phase=phase: progress.step(phase, done, len(photos)),  # type: ignore[misc]
+            )
             failures |= dict.fromkeys(result.failures)
             if not result.photos():
                 raise DataError(f"{result.failures[0]}; nor can any other photo be read")
             records.append({**result.record(), **source})
         paths = [photo.path for photo in photos]
-        latencies = reporting.measure_latency(classifiers, paths, lambda done: progress.step("timing", done, reporting.MEASUREMENTS))
+        latencies = reporting.measure_latency(
+            classifiers, paths, lambda done: progress.step("timing", done, reporting.MEASUREMENTS)
+        )
     systems = [*map(reporting.system, records, latencies), *map(reporting.system, elsewhere)]
     comparison = reporting.Comparison(systems, made_by, histories, frozenset(map(str, paths)))
     page = reporting.as_html(comparison, lambda done, of: progress.step("drawing", done, of))
-    _write(out, {".html": page, ".md": reporting.as_markdown(comparison), ".json": reporting.as_json(comparison)})
+    _write(
+        out,
+        {
+            ".html": page,
+            ".md": reporting.as_markdown(comparison),
+            ".json": reporting.as_json(comparison),
+        },
+    )
     progress.end()
     for failure in failures:
         complain(failure)
@@ -93,29 +130,41 @@ def _check_out(out: Path, force: bool) -> None:
         raise typer.BadParameter(f"'{out}', expected a name that ends in .html", param_hint="--out")
     for library in ("jinja2", "matplotlib"):
         if importlib.util.find_spec(library) is None:
-            raise EdgecatError(f"a report needs '{library}'; install it with: pip install 'edgecat[plots]'")
+            raise EdgecatError(
+                f"a report needs '{library}'; install it with: pip install 'edgecat[plots]'"
+            )
     path = out.parent
     try:
         tempfile.TemporaryFile(dir=path).close()
         for path in (out.with_suffix(suffix) for suffix in (".html", ".md", ".json")):
             if path.exists() and not force and not made_here(path):
-                raise EdgecatError(f"{path}: not made by edgecat report; give another --out or --force")
+                raise EdgecatError(
+                    f"{path}: not made by edgecat report; give another --out or --force"
+                )
     except OSError as error:
-        raise EdgecatError(f"{path}: cannot be written to ({error.strerror}); give another --out") from None
+        raise EdgecatError(
+            f"{path}: cannot be written to ({error.strerror}); give another --out"
+        ) from None
 
 
 def _models(given: list[Path]) -> list[Path]:
     """The model that comes along and those given, each once."""
     found = [DEFAULT_MODEL]
     for path in given:
-        inside = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES) if path.is_dir() else [path]
+        inside = (
+            sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+            if path.is_dir()
+            else [path]
+        )
         if not inside:
             raise DataError(f"{path}: no model files in this folder; expected .tflite or .onnx")
         found += inside
     return list({path.resolve(): path for path in found}.values())
 
 
-def _knowing(classifiers: list[Classifier], labels: set[str], progress: ProgressLine) -> list[Classifier]:
+def _knowing(
+    classifiers: list[Classifier], labels: set[str], progress: ProgressLine
+) -> list[Classifier]:
     """All classifiers, before any work; the one that comes along need not know the photos' classes where others do. Raises DataError."""
     from edgecat.evaluation import judged_by_label
 
@@ -138,8 +187,12 @@ def _write(out: Path, contents: dict[str, str]) -> None:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".edgecat-") as folder:
             parts = {out.with_suffix(suffix): Path(folder, f"part{suffix}") for suffix in contents}
             for part, content in zip(parts.values(), contents.values(), strict=True):
-                part.write_text(content, encoding="utf-8", errors="replace")  # file names need not be Unicode
+                part.write_text(
+                    content, encoding="utf-8", errors="replace"
+                )  # file names need not be Unicode
             for path, part in parts.items():
                 os.replace(part, path)
     except OSError as error:
-        raise EdgecatError(f"{out}: cannot be written ({error.strerror}); give another --out") from None
+        raise EdgecatError(
+            f"{out}: cannot be written ({error.strerror}); give another --out"
+        ) from None

@@ -21,14 +21,31 @@ KEY = "EDGECAT_API_KEY"
 @describing
 def serve(
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="A .tflite or .onnx model file; else the one that comes along.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A .tflite or .onnx model file; else the one that comes along.",
+            show_default=False,
+        ),
     ] = None,
-    host: Annotated[str, typer.Option(help="The address to listen on. Others than this machine's own loopback need EDGECAT_API_KEY.")] = "127.0.0.1",
+    host: Annotated[
+        str,
+        typer.Option(
+            help="The address to listen on. Others than this machine's own loopback need EDGECAT_API_KEY."
+        ),
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8080,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes; the cores are shared out among them.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes; the cores are shared out among them.")
+    ] = 1,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Ask nobody for an API key.")] = False,
     engine: Annotated[
-        str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.", show_default=False)
+        str | None,
+        typer.Option(
+            help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.",
+            show_default=False,
+        ),
     ] = None,
     description: Description | None = None,
 ) -> None:
@@ -46,15 +63,23 @@ def serve(
         from edgecat.server.run import address_of, is_loopback, listen
         from edgecat.server.run import serve as run
     except ModuleNotFoundError as error:
-        raise EdgecatError(f"serving needs '{error.name}'; install it with: pip install 'edgecat[serve]'") from None
+        raise EdgecatError(
+            f"serving needs '{error.name}'; install it with: pip install 'edgecat[serve]'"
+        ) from None
     key = "" if no_auth else os.environ.get(KEY, "").strip()
     if not re.fullmatch("[!-~]*", key):
-        raise EdgecatError(f"{KEY} holds more than letters, digits and signs; set it to the key alone")
+        raise EdgecatError(
+            f"{KEY} holds more than letters, digits and signs; set it to the key alone"
+        )
     if not key and not no_auth and not is_loopback(host):
-        raise EdgecatError(f"--host {host} lets others in; set {KEY} to a key that they must show, or say --no-auth")
+        raise EdgecatError(
+            f"--host {host} lets others in; set {KEY} to a key that they must show, or say --no-auth"
+        )
     settings = Settings(model, engine, description, key, threads=max(1, cores() // workers))
     with quiet_libraries():
         opened = settings.open()
     with opened, listen(host, port) as listening:
-        print(f"{opened.name} ({opened.engine}) answers at {address_of(listening, host)}", flush=True)
+        print(
+            f"{opened.name} ({opened.engine}) answers at {address_of(listening, host)}", flush=True
+        )
         run(settings, opened, listening, workers)

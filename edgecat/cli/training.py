@@ -17,10 +17,19 @@ HEAD_EPOCHS, HEAD_LEARNING_RATE = 20, 3e-3  # on the features of a frozen base
 
 
 def train(
-    architecture: Annotated[str, typer.Argument(help="efficientnet_lite0, homemade, mobilenet, mobilenet_v2 or resnet50.", show_default=False)] = "",
+    architecture: Annotated[
+        str,
+        typer.Argument(
+            help="efficientnet_lite0, homemade, mobilenet, mobilenet_v2 or resnet50.",
+            show_default=False,
+        ),
+    ] = "",
     data: Annotated[
         list[str] | None,
-        typer.Argument(help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class; several are taken together.", show_default=False),
+        typer.Argument(
+            help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class; several are taken together.",
+            show_default=False,
+        ),
     ] = None,
     weights: Annotated[
         str | None,
@@ -31,11 +40,27 @@ def train(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help=f"Passes over all photos. \\[default: {EPOCHS}; {HEAD_EPOCHS} with --fine-tune 0]", show_default=False)
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Passes over all photos. \\[default: {EPOCHS}; {HEAD_EPOCHS} with --fine-tune 0]",
+            show_default=False,
+        ),
     ] = None,
-    size: Annotated[int | None, typer.Option(min=32, max=1024, help="Width and height of the model's input in pixels; else the architecture's own.")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=32,
+            max=1024,
+            help="Width and height of the model's input in pixels; else the architecture's own.",
+        ),
+    ] = None,
     alpha: Annotated[
-        float | None, typer.Option(min=0.1, help="Width multiplier of the layers, for mobilenet and mobilenet_v2; else the architecture's own.")
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Width multiplier of the layers, for mobilenet and mobilenet_v2; else the architecture's own.",
+        ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Photos a step.")] = 32,
     learning_rate: Annotated[
@@ -55,9 +80,20 @@ def train(
             show_default=False,
         ),
     ] = None,
-    mixup: Annotated[float, typer.Option(min=0, help="Blend photos in pairs, by shares from Beta(MIXUP, MIXUP); 0 to leave them alone.")] = 0.2,
+    mixup: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Blend photos in pairs, by shares from Beta(MIXUP, MIXUP); 0 to leave them alone.",
+        ),
+    ] = 0.2,
     augment: Annotated[
-        float, typer.Option(min=0, max=1, help="How much each photo is changed at random: cropped, turned, blurred, recoloured; 0: mirrored at most.")
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="How much each photo is changed at random: cropped, turned, blurred, recoloured; 0: mirrored at most.",
+        ),
     ] = 1.0,
     distill: Annotated[
         float,
@@ -79,14 +115,37 @@ def train(
     detail: Annotated[
         float,
         typer.Option(
-            min=0.1, max=1, help="Share of --size that a JPEG has to be decoded at, at least: 0.8 is quicker for many sizes of photos; judge what it costs."
+            min=0.1,
+            max=1,
+            help="Share of --size that a JPEG has to be decoded at, at least: 0.8 is quicker for many sizes of photos; judge what it costs.",
         ),
     ] = 1.0,
-    validation: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share of each class held back to choose the best epoch.")] = 0.05,
-    seed: Annotated[int, typer.Option(help="Decides the split, the order and every augmentation.")] = 1,
-    exclude: Annotated[list[str] | None, typer.Option(help="A file name to leave out; may be given several times.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder. \\[default: runs/ARCHITECTURE]", show_default=False)] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the interrupted run in this folder; nothing else need be given.", show_default=False)] = None,
+    validation: Annotated[
+        float,
+        typer.Option(
+            min=0.001, max=0.5, help="Share of each class held back to choose the best epoch."
+        ),
+    ] = 0.05,
+    seed: Annotated[
+        int, typer.Option(help="Decides the split, the order and every augmentation.")
+    ] = 1,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A file name to leave out; may be given several times.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run folder. \\[default: runs/ARCHITECTURE]", show_default=False),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on with the interrupted run in this folder; nothing else need be given.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train a classifier on folders of photos; writes a run folder with the best checkpoint.
 
@@ -109,7 +168,9 @@ def train(
         else:
             folder = out or Path("runs") / architecture
             if (folder / "model.keras").exists():
-                raise EdgecatError(f"{folder}: holds a run already; go on with 'edgecat train --resume {folder}', or give another --out")
+                raise EdgecatError(
+                    f"{folder}: holds a run already; go on with 'edgecat train --resume {folder}', or give another --out"
+                )
             from edgecat_export.architectures import find_architecture
 
             found = find_architecture(architecture, alpha)
@@ -122,7 +183,8 @@ def train(
                 size=size or found.size,
                 epochs=epochs or (HEAD_EPOCHS if fine_tune == 0 else EPOCHS),
                 batch=batch,
-                learning_rate=learning_rate or (HEAD_LEARNING_RATE if fine_tune == 0 else LEARNING_RATE),
+                learning_rate=learning_rate
+                or (HEAD_LEARNING_RATE if fine_tune == 0 else LEARNING_RATE),
                 fine_tune=fine_tune,
                 mixup=mixup,
                 augment=augment,
@@ -140,7 +202,10 @@ def train(
         raise typer.Exit(130) from None
     progress.end()
     print(checkpoint)
-    print(f"next: edgecat export {checkpoint} --int8 --data {' '.join(data or training.read_training(folder).data)}", file=sys.stderr)
+    print(
+        f"next: edgecat export {checkpoint} --int8 --data {' '.join(data or training.read_training(folder).data)}",
+        file=sys.stderr,
+    )
 
 
 def _host_side() -> Any:

@@ -19,7 +19,16 @@ from edgecat.cli.describing import describing
 from edgecat.cli.output import complain, quiet_libraries
 from edgecat.description import Description
 from edgecat.errors import EdgecatError
-from edgecat.watching import PICAMERA, Event, Frame, Hysteresis, camera_frames, new_photos, watch, watched
+from edgecat.watching import (
+    PICAMERA,
+    Event,
+    Frame,
+    Hysteresis,
+    camera_frames,
+    new_photos,
+    watch,
+    watched,
+)
 
 _PANEL = "What counts as there"
 
@@ -29,42 +38,106 @@ def watching(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="FOLDER|CAMERA", help="A folder; a camera (0, /dev/video0, picamera2); a video file, or the address of a stream.", show_default=False
+            metavar="FOLDER|CAMERA",
+            help="A folder; a camera (0, /dev/video0, picamera2); a video file, or the address of a stream.",
+            show_default=False,
         ),
     ],
     execute: Annotated[
         str | None,
         typer.Option(
-            "--exec", metavar="COMMAND", help="Run this when something appears; {photo}, {label} and {score} become what they say.", show_default=False
+            "--exec",
+            metavar="COMMAND",
+            help="Run this when something appears; {photo}, {label} and {score} become what they say.",
+            show_default=False,
         ),
     ] = None,
-    save: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Keep the camera's picture of what appears here, as a JPEG.", show_default=False)] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep the camera's picture of what appears here, as a JPEG.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    every: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How often to look.")] = 0.5,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into folders inside the folder too.")] = False,
+    every: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How often to look.")
+    ] = 0.5,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into folders inside the folder too.")
+    ] = False,
     label: Annotated[
         list[str] | None,
-        typer.Option(help="Watch for this label or group, may be given several times; else cat and dog.", show_default=False, rich_help_panel=_PANEL),
+        typer.Option(
+            help="Watch for this label or group, may be given several times; else cat and dog.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
     ] = None,
-    appear: Annotated[float, typer.Option(min=0, max=1, help="It appears with this score ...", rich_help_panel=_PANEL)] = Hysteresis.appear,
+    appear: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="It appears with this score ...", rich_help_panel=_PANEL),
+    ] = Hysteresis.appear,
     frames: Annotated[
-        int | None, typer.Option(min=1, help="... in so many frames in a row; else 2, of a folder 1.", show_default=False, rich_help_panel=_PANEL)
+        int | None,
+        typer.Option(
+            min=1,
+            help="... in so many frames in a row; else 2, of a folder 1.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
     ] = None,
-    gone: Annotated[float, typer.Option(min=0, max=1, help="It is gone below this score ...", rich_help_panel=_PANEL)] = Hysteresis.gone,
+    gone: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="It is gone below this score ...", rich_help_panel=_PANEL),
+    ] = Hysteresis.gone,
     gone_frames: Annotated[
-        int | None, typer.Option(min=1, help="... in so many frames in a row; else 6, of a folder 3.", show_default=False, rich_help_panel=_PANEL)
+        int | None,
+        typer.Option(
+            min=1,
+            help="... in so many frames in a row; else 6, of a folder 3.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
     ] = None,
     forget: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="It is gone too when not seen for so long.", rich_help_panel=_PANEL)
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="It is gone too when not seen for so long.",
+            rich_help_panel=_PANEL,
+        ),
     ] = Hysteresis.forget,
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="A .tflite or .onnx model file; else the one that comes along.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A .tflite or .onnx model file; else the one that comes along.",
+            show_default=False,
+        ),
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.", show_default=False)
+        str | None,
+        typer.Option(
+            help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.",
+            show_default=False,
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="What computes: cpu, gpu, cuda, tensorrt, coreml or directml. Fails where anything else would.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine; else one a core, at most 4.", show_default=False)] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="What computes: cpu, gpu, cuda, tensorrt, coreml or directml. Fails where anything else would."
+        ),
+    ] = "cpu",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Threads of the engine; else one a core, at most 4.", show_default=False
+        ),
+    ] = None,
     description: Description | None = None,
 ) -> None:
     """Say when a cat or a dog appears in front of a camera, or among the photos that come into a folder.
@@ -80,24 +153,40 @@ def watching(
 
     folder = _is_folder(source)
     if save and folder:
-        raise typer.BadParameter("of a folder's photos there are files already", param_hint="--save")
+        raise typer.BadParameter(
+            "of a folder's photos there are files already", param_hint="--save"
+        )
     if recursive and not folder:
         raise typer.BadParameter("there are no folders in a camera", param_hint="--recursive")
     try:
-        hysteresis = Hysteresis(appear, gone, frames or (1 if folder else 2), gone_frames or (3 if folder else 6), forget)
+        hysteresis = Hysteresis(
+            appear,
+            gone,
+            frames or (1 if folder else 2),
+            gone_frames or (3 if folder else 6),
+            forget,
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     with Commands(execute, save) as commands:
         signal.signal(signal.SIGTERM, _leave)
         with quiet_libraries():
-            classifier = Classifier(model, engine=engine, device=device, threads=threads, description=description)
+            classifier = Classifier(
+                model, engine=engine, device=device, threads=threads, description=description
+            )
         with classifier:
             labels = watched(classifier.card, label or ())
             pictures: Iterator[Frame | None] = (
-                new_photos(source, classifier.pixels, every=every, recursive=recursive, on_error=complain) if folder else camera_frames(source, every)
+                new_photos(
+                    source, classifier.pixels, every=every, recursive=recursive, on_error=complain
+                )
+                if folder
+                else camera_frames(source, every)
             )
             if sys.stderr.isatty():
-                pictures = _announced(pictures, f"watching {source} for {' and '.join(labels)}; Ctrl-C ends it")
+                pictures = _announced(
+                    pictures, f"watching {source} for {' and '.join(labels)}; Ctrl-C ends it"
+                )
             with closing(watch(classifier, pictures, labels, hysteresis)) as events:
                 for event in events:
                     photo = commands.photo_of(event)
@@ -112,7 +201,9 @@ def _is_folder(source: str) -> bool:
     if path.is_dir():
         return True
     if not (source.isdecimal() or source == PICAMERA or "://" in source or path.exists()):
-        raise EdgecatError(f"{source}: no such folder or camera; expected a folder, a camera (0, /dev/video0, {PICAMERA}), a video file or a stream's address")
+        raise EdgecatError(
+            f"{source}: no such folder or camera; expected a folder, a camera (0, /dev/video0, {PICAMERA}), a video file or a stream's address"
+        )
     return False
 
 
@@ -135,7 +226,16 @@ def _write(event: Event, photo: Path | None, as_json: bool) -> None:
     name = str(photo) if photo else frame.name if frame else None
     if as_json:
         rounded = None if score is None else round(score, 6)
-        record = {"time": now.isoformat(timespec="milliseconds"), "event": what, "label": label, "score": rounded, "photo": name}
+        record = {
+            "time": now.isoformat(timespec="milliseconds"),
+            "event": what,
+            "label": label,
+            "score": rounded,
+            "photo": name,
+        }
         print(json.dumps(record, ensure_ascii=False), flush=True)
     else:
-        print(f"{now:%H:%M:%S}  {label} {what:<8}  {'' if score is None else f'{score:.1%}':>6}  {name or ''}".rstrip(), flush=True)
+        print(
+            f"{now:%H:%M:%S}  {label} {what:<8}  {'' if score is None else f'{score:.1%}':>6}  {name or ''}".rstrip(),
+            flush=True,
+        )

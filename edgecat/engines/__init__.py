@@ -39,7 +39,9 @@ class TensorSpec(NamedTuple):
     @property
     def photo_shape(self) -> tuple[int, ...]:
         """An input's shape as (1, height, width, 3), whichever its order."""
-        return tuple(self.shape[axis] for axis in (0, 2, 3, 1)) if self.channels_first else self.shape
+        return (
+            tuple(self.shape[axis] for axis in (0, 2, 3, 1)) if self.channels_first else self.shape
+        )
 
 
 class Engine(Protocol):
@@ -67,19 +69,33 @@ class Engine(Protocol):
 class EngineLibrary(NamedTuple):
     """An engine that may be installed."""
 
-    module: str  # of edgecat.engines; its `open_model` takes a path, a number of threads and a device
+    module: (
+        str  # of edgecat.engines; its `open_model` takes a path, a number of threads and a device
+    )
     library: str  # the package it imports
     install: str
     devices: tuple[str, ...] = ("cpu",)
 
 
 ENGINES = {
-    "litert": EngineLibrary("litert", "ai_edge_litert", "pip install ai-edge-litert", ("cpu", "gpu")),
-    "tflite-runtime": EngineLibrary("tflite_runtime", "tflite_runtime", "pip install 'edgecat[tflite-runtime]'"),
+    "litert": EngineLibrary(
+        "litert", "ai_edge_litert", "pip install ai-edge-litert", ("cpu", "gpu")
+    ),
+    "tflite-runtime": EngineLibrary(
+        "tflite_runtime", "tflite_runtime", "pip install 'edgecat[tflite-runtime]'"
+    ),
     "tensorflow": EngineLibrary("tensorflow_lite", "tensorflow", "pip install 'edgecat[export]'"),
-    "onnxruntime": EngineLibrary("onnx_runtime", "onnxruntime", "pip install 'edgecat[onnx]'", ("cpu", "gpu", "cuda", "tensorrt", "coreml", "directml")),
+    "onnxruntime": EngineLibrary(
+        "onnx_runtime",
+        "onnxruntime",
+        "pip install 'edgecat[onnx]'",
+        ("cpu", "gpu", "cuda", "tensorrt", "coreml", "directml"),
+    ),
 }
-FOR_FORMAT = {"tflite": ("litert", "tflite-runtime", "tensorflow"), "onnx": ("onnxruntime",)}  # best first
+FOR_FORMAT = {
+    "tflite": ("litert", "tflite-runtime", "tensorflow"),
+    "onnx": ("onnxruntime",),
+}  # best first
 DEVICES = tuple(dict.fromkeys(device for library in ENGINES.values() for device in library.devices))
 
 
@@ -92,17 +108,23 @@ def choose_engine(model_format: str, wanted: str | None = None, device: str = "c
         if wanted not in ENGINES:
             raise EngineError(f"unknown engine '{wanted}'; expected one of {', '.join(ENGINES)}")
         if wanted not in fitting:
-            raise EngineError(f"engine '{wanted}' does not run .{model_format} files; expected {' or '.join(fitting)}")
+            raise EngineError(
+                f"engine '{wanted}' does not run .{model_format} files; expected {' or '.join(fitting)}"
+            )
         fitting = (wanted,)
     on_device = tuple(name for name in fitting if device in ENGINES[name].devices)
     if not on_device:
         known = dict.fromkeys(known for name in fitting for known in ENGINES[name].devices)
-        raise EngineError(f"device '{device}' is none of {wanted or f'the engines for .{model_format} files'}; expected {' or '.join(known)}")
+        raise EngineError(
+            f"device '{device}' is none of {wanted or f'the engines for .{model_format} files'}; expected {' or '.join(known)}"
+        )
     fitting = on_device
     for name in fitting:
         if importlib.util.find_spec(ENGINES[name].library) is not None:
             return name
-    raise EngineError(f"no engine for .{model_format} files is installed; install one with: {ENGINES[fitting[0]].install}")
+    raise EngineError(
+        f"no engine for .{model_format} files is installed; install one with: {ENGINES[fitting[0]].install}"
+    )
 
 
 def open_engine(path: Path, engine: str, threads: int, device: str = "cpu") -> Engine:
@@ -112,7 +134,9 @@ def open_engine(path: Path, engine: str, threads: int, device: str = "cpu") -> E
         module = importlib.import_module(f"edgecat.engines.{found.module}")
         opened: Engine = module.open_model(path, threads, device)
     except ImportError as error:  # present but broken, such as a wheel built for another NumPy
-        raise EngineError(f"engine '{engine}' cannot be imported ({error}); reinstall it with: {found.install}") from error
+        raise EngineError(
+            f"engine '{engine}' cannot be imported ({error}); reinstall it with: {found.install}"
+        ) from error
     return opened
 
 
@@ -138,14 +162,21 @@ def input_table(recipe: InputRecipe, spec: TensorSpec) -> Tensor | None:
         return values.astype(spec.dtype)
     limits = np.iinfo(spec.dtype)
     # Rounded and clipped: a bare astype truncates and wraps, which puts half of all values one step off.
-    table = np.clip(np.rint(values / np.float32(spec.scale or 1)) + spec.zero_point, limits.min, limits.max).astype(spec.dtype)
+    table = np.clip(
+        np.rint(values / np.float32(spec.scale or 1)) + spec.zero_point, limits.min, limits.max
+    ).astype(spec.dtype)
     return None if np.array_equal(table, pixels) else table
 
 
 def to_tensor(pixels: Pixels, table: Tensor | None, spec: TensorSpec) -> Tensor:
     """What the engine reads for (height, width, 3) pixels, by one look-up in the table that `input_table` made."""
-    if table is not None and table.ndim == 2:  # channel by channel: a third of the time of one look-up with two indices
-        return np.stack([table[:, channel][pixels[..., channel]] for channel in range(3)], axis=0 if spec.channels_first else 2)
+    if (
+        table is not None and table.ndim == 2
+    ):  # channel by channel: a third of the time of one look-up with two indices
+        return np.stack(
+            [table[:, channel][pixels[..., channel]] for channel in range(3)],
+            axis=0 if spec.channels_first else 2,
+        )
     tensor: Tensor = pixels if table is None else table[pixels]
     return tensor.transpose(2, 0, 1) if spec.channels_first else tensor
 
@@ -157,7 +188,9 @@ def output_table(spec: TensorSpec) -> npt.NDArray[np.float32] | None:
     return dequantise(np.arange(256, dtype=np.uint8).view(spec.dtype), None, spec)
 
 
-def dequantise(tensor: Tensor, table: npt.NDArray[np.float32] | None, spec: TensorSpec) -> npt.NDArray[np.float32]:
+def dequantise(
+    tensor: Tensor, table: npt.NDArray[np.float32] | None, spec: TensorSpec
+) -> npt.NDArray[np.float32]:
     """Scores as float32, by one look-up in the table that `output_table` made, if it made one: after a run, with cold caches, a third of the time."""
     if table is not None:
         return table.take(tensor.view(np.uint8))

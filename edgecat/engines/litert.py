@@ -23,34 +23,54 @@ class CompiledEngine:
     """A .tflite model on LiteRT's GPU accelerator. Takes the shapes and scales from the interpreter, which knows them all."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        from ai_edge_litert.compiled_model import CompiledModel, CpuOptions, HardwareAccelerator, Options
+        from ai_edge_litert.compiled_model import (
+            CompiledModel,
+            CpuOptions,
+            HardwareAccelerator,
+            Options,
+        )
 
         self.name, self.runs_on = NAME, "GPU"
         described = TFLiteEngine(Interpreter, NAME, path, threads)
         self.input, self.output = described.input, described.output
-        options = Options(hardware_accelerators=HardwareAccelerator.GPU, cpu_options=CpuOptions(num_threads=threads))
+        options = Options(
+            hardware_accelerators=HardwareAccelerator.GPU,
+            cpu_options=CpuOptions(num_threads=threads),
+        )
         with printed_by_libraries() as said:
             try:
                 model = CompiledModel.from_file(str(path), options=options)
             except RuntimeError:
                 model = None
         if model is None:
-            raise EngineError(f"{path}: {NAME} finds no GPU that takes this model ({_reason(said)}); install the GPU's Vulkan driver, or use --device cpu")
+            raise EngineError(
+                f"{path}: {NAME} finds no GPU that takes this model ({_reason(said)}); install the GPU's Vulkan driver, or use --device cpu"
+            )
         if not model.is_fully_accelerated():
-            raise EngineError(f"{path}: {NAME} left parts of this model to the CPU; use --device cpu, or an fp32 or fp16 file")
+            raise EngineError(
+                f"{path}: {NAME} left parts of this model to the CPU; use --device cpu, or an fp32 or fp16 file"
+            )
         (self._key,) = model.get_signature_list()
         ends = model.get_signature_list()[self._key]
-        self._inputs = {name: model.create_input_buffer_by_name(self._key, name) for name in ends["inputs"]}
-        self._outputs = {name: model.create_output_buffer_by_name(self._key, name) for name in ends["outputs"]}
+        self._inputs = {
+            name: model.create_input_buffer_by_name(self._key, name) for name in ends["inputs"]
+        }
+        self._outputs = {
+            name: model.create_output_buffer_by_name(self._key, name) for name in ends["outputs"]
+        }
         self._model: Any = model
 
     def run(self, tensors: Tensor) -> Tensor:
         if len(tensors) != 1:
-            raise EngineError(f"the model does not take {' x '.join(map(str, tensors.shape))} (on a GPU LiteRT runs one photo at a time)")
+            raise EngineError(
+                f"the model does not take {' x '.join(map(str, tensors.shape))} (on a GPU LiteRT runs one photo at a time)"
+            )
         ((_, read),), ((_, said),) = self._inputs.items(), self._outputs.items()
         read.write(np.ascontiguousarray(tensors))
         self._model.run_by_name(self._key, self._inputs, self._outputs)
-        scores: Tensor = np.asarray(said.read(int(np.prod(self.output.shape)), self.output.dtype.type)).reshape(1, -1)
+        scores: Tensor = np.asarray(
+            said.read(int(np.prod(self.output.shape)), self.output.dtype.type)
+        ).reshape(1, -1)
         return scores
 
     def close(self) -> None:
@@ -64,4 +84,8 @@ def _reason(said: Sequence[str]) -> str:
 
 
 def open_model(path: Path, threads: int, device: str = "cpu") -> CompiledEngine | TFLiteEngine:
-    return CompiledEngine(path, threads) if device == "gpu" else TFLiteEngine(Interpreter, NAME, path, threads)
+    return (
+        CompiledEngine(path, threads)
+        if device == "gpu"
+        else TFLiteEngine(Interpreter, NAME, path, threads)
+    )

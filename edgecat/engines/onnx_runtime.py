@@ -18,10 +18,19 @@ _EXPECTED = "one input of float32, float16 or uint8 and one output of float32 or
 # device -> the execution providers that are it, best first, and what brings them
 _PROVIDERS = {
     "cpu": ("CPUExecutionProvider", "pip install 'edgecat[onnx]'"),
-    "cuda": ("CUDAExecutionProvider", "pip install onnxruntime-gpu in place of onnxruntime, and NVIDIA's CUDA and cuDNN"),
-    "tensorrt": ("TensorrtExecutionProvider", "pip install onnxruntime-gpu in place of onnxruntime, and NVIDIA's TensorRT"),
+    "cuda": (
+        "CUDAExecutionProvider",
+        "pip install onnxruntime-gpu in place of onnxruntime, and NVIDIA's CUDA and cuDNN",
+    ),
+    "tensorrt": (
+        "TensorrtExecutionProvider",
+        "pip install onnxruntime-gpu in place of onnxruntime, and NVIDIA's TensorRT",
+    ),
     "coreml": ("CoreMLExecutionProvider", "pip install onnxruntime on macOS"),
-    "directml": ("DmlExecutionProvider", "pip install onnxruntime-directml in place of onnxruntime, on Windows"),
+    "directml": (
+        "DmlExecutionProvider",
+        "pip install onnxruntime-directml in place of onnxruntime, on Windows",
+    ),
 }
 _GPU = ("cuda", "coreml", "directml")
 
@@ -39,31 +48,48 @@ class ONNXEngine:
         # Without VNNI, ONNX Runtime's fast int8 products overflow 16 bits: an ImageNet MobileNet lost 12 of 100 right answers. This forbids them.
         options.add_session_config_entry("session.x64quantprecision", "1")
         if device != "cpu":
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")  # else what the device cannot do runs on the CPU, and nobody is told
+            options.add_session_config_entry(
+                "session.disable_cpu_ep_fallback", "1"
+            )  # else what the device cannot do runs on the CPU, and nobody is told
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=[self.runs_on])
             if session.get_providers()[0] != self.runs_on:
-                raise EngineError(f"{path}: {self.name} fell back from {self.runs_on} to {session.get_providers()[0]}; expected {device} alone")
+                raise EngineError(
+                    f"{path}: {self.name} fell back from {self.runs_on} to {session.get_providers()[0]}; expected {device} alone"
+                )
         except EngineError:
             raise
         except Exception as error:  # its errors share no other parent
             if device != "cpu":
                 reason = str(error).strip().splitlines()[0]
-                raise EngineError(f"{path}: {self.name} cannot run all of this model on {device} ({reason}); use --device cpu") from error
-            raise EngineError(f"{path}: {self.name} cannot open this model ({str(error).strip().splitlines()[0]}); copy or export it anew") from error
+                raise EngineError(
+                    f"{path}: {self.name} cannot run all of this model on {device} ({reason}); use --device cpu"
+                ) from error
+            raise EngineError(
+                f"{path}: {self.name} cannot open this model ({str(error).strip().splitlines()[0]}); copy or export it anew"
+            ) from error
         inputs, outputs = session.get_inputs(), session.get_outputs()
         kinds = [value.type for value in (*inputs, *outputs)]
         if len(inputs) != 1 or len(outputs) != 1 or not set(kinds) <= set(_DTYPES):
-            raise EngineError(f"{path}: {len(inputs)} inputs and {len(outputs)} outputs ({', '.join(kinds)}); expected an image classifier, {_EXPECTED}")
-        self.input, self.output = (TensorSpec(_shape(value.shape), np.dtype(_DTYPES[value.type])) for value in (inputs[0], outputs[0]))
+            raise EngineError(
+                f"{path}: {len(inputs)} inputs and {len(outputs)} outputs ({', '.join(kinds)}); expected an image classifier, {_EXPECTED}"
+            )
+        self.input, self.output = (
+            TensorSpec(_shape(value.shape), np.dtype(_DTYPES[value.type]))
+            for value in (inputs[0], outputs[0])
+        )
         self._session = session
         self._input_name = inputs[0].name
 
     def run(self, tensors: Tensor) -> Tensor:
         try:
-            scores: Tensor = self._session.run(None, {self._input_name: tensors})[0].reshape(len(tensors), -1)
+            scores: Tensor = self._session.run(None, {self._input_name: tensors})[0].reshape(
+                len(tensors), -1
+            )
         except InvalidArgument as error:
-            raise EngineError(f"the model does not take {' x '.join(map(str, tensors.shape))} ({str(error).strip().splitlines()[0]})") from error
+            raise EngineError(
+                f"the model does not take {' x '.join(map(str, tensors.shape))} ({str(error).strip().splitlines()[0]})"
+            ) from error
         return scores
 
     def close(self) -> None:
@@ -72,7 +98,10 @@ class ONNXEngine:
 
 def _shape(dimensions: list[int | str | None]) -> tuple[int, ...]:
     """With 1 for a free batch, 3 for what is named as the channels, and 0 for other free dimensions."""
-    named = (3 if isinstance(n, str) and "channel" in n else n if isinstance(n, int) else 0 for n in dimensions[1:])
+    named = (
+        3 if isinstance(n, str) and "channel" in n else n if isinstance(n, int) else 0
+        for n in dimensions[1:]
+    )
     return (dimensions[0] if isinstance(dimensions[0], int) else 1, *named) if dimensions else (0,)
 
 
@@ -84,7 +113,9 @@ def _provider(device: str) -> str:
         if _PROVIDERS[name][0] in available:
             return _PROVIDERS[name][0]
     install = "; or ".join(dict.fromkeys(_PROVIDERS[name][1] for name in wanted))
-    raise EngineError(f"device '{device}' is not in this ONNX Runtime, which has {', '.join(available)}; {install}")
+    raise EngineError(
+        f"device '{device}' is not in this ONNX Runtime, which has {', '.join(available)}; {install}"
+    )
 
 
 def open_model(path: Path, threads: int, device: str = "cpu") -> ONNXEngine:

@@ -21,10 +21,14 @@ class TFLiteEngine:
             interpreter = interpreter_class(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise EngineError(f"{path}: {name} cannot open this model ({str(error).strip().splitlines()[0]}); copy or export it anew") from error
+            raise EngineError(
+                f"{path}: {name} cannot open this model ({str(error).strip().splitlines()[0]}); copy or export it anew"
+            ) from error
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
-            raise EngineError(f"{path}: {len(inputs)} inputs and {len(outputs)} outputs; expected an image classifier with one of each")
+            raise EngineError(
+                f"{path}: {len(inputs)} inputs and {len(outputs)} outputs; expected an image classifier with one of each"
+            )
         self.input, self.output = _spec(inputs[0]), _spec(outputs[0])
         self._interpreter = interpreter
         self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
@@ -35,7 +39,9 @@ class TFLiteEngine:
             self._resize(tensors.shape)
         self._interpreter.set_tensor(self._input_index, tensors)
         self._interpreter.invoke()
-        scores: Tensor = self._interpreter.get_tensor(self._output_index).reshape(len(tensors), -1)  # of a copy
+        scores: Tensor = self._interpreter.get_tensor(self._output_index).reshape(
+            len(tensors), -1
+        )  # of a copy
         return scores
 
     def _resize(self, shape: tuple[int, ...]) -> None:
@@ -46,7 +52,9 @@ class TFLiteEngine:
             if self._interpreter.get_output_details()[0]["shape"][0] != shape[0]:
                 raise RuntimeError("its output is for one alone")
         except (ValueError, RuntimeError) as error:
-            raise EngineError(f"the model does not take {' x '.join(map(str, shape))} ({str(error).strip().splitlines()[0]})") from error
+            raise EngineError(
+                f"the model does not take {' x '.join(map(str, shape))} ({str(error).strip().splitlines()[0]})"
+            ) from error
         self._shape = shape
 
     @property
@@ -54,7 +62,11 @@ class TFLiteEngine:
         """XNNPACK, and what it left to TFLite's own kernels: read off the operations that lead from the output back to the input."""
         if not hasattr(self._interpreter, "_get_ops_details"):
             return "not told"
-        makers = {made: operation for operation in self._interpreter._get_ops_details() for made in operation["outputs"]}  # delegates are last
+        makers = {
+            made: operation
+            for operation in self._interpreter._get_ops_details()
+            for made in operation["outputs"]
+        }  # delegates are last
         left: Counter[str] = Counter()
         needed, seen = [self._output_index], {self._input_index}
         while needed:
@@ -64,7 +76,11 @@ class TFLiteEngine:
                 needed += makers[tensor]["inputs"].tolist()
             seen.add(tensor)
         delegates = left.pop("DELEGATE", 0)
-        kernels = f"TFLite: {', '.join(f'{count} {name}' for name, count in left.most_common())}" if left else ""
+        kernels = (
+            f"TFLite: {', '.join(f'{count} {name}' for name, count in left.most_common())}"
+            if left
+            else ""
+        )
         return "; ".join(filter(None, ["XNNPACK" if delegates else "", kernels]))
 
     def close(self) -> None:
@@ -76,5 +92,8 @@ def _spec(details: dict[str, Any]) -> TensorSpec:
     batch, *shape = map(int, details["shape"]) if len(details["shape"]) else (0,)
     free = [n < 0 for n in details.get("shape_signature", details["shape"])[1:]]
     return TensorSpec(
-        (batch, *(0 if any_length else n for n, any_length in zip(shape, free, strict=True))), np.dtype(details["dtype"]), float(scale), int(zero_point)
+        (batch, *(0 if any_length else n for n, any_length in zip(shape, free, strict=True))),
+        np.dtype(details["dtype"]),
+        float(scale),
+        int(zero_point),
     )

@@ -17,10 +17,16 @@ NAME = f"tflite-runtime {tflite_runtime.__version__}"
 
 
 def open_model(path: Path, threads: int, device: str = "cpu") -> TFLiteEngine:
-    if int(np.__version__.split(".")[0]) >= 2:  # it imports all the same, then prints a page and raises SystemError
-        raise EngineError(f"{NAME} was built for NumPy 1 and cannot run with NumPy {np.__version__}; install one that fits with: pip install 'numpy<2'")
+    if (
+        int(np.__version__.split(".")[0]) >= 2
+    ):  # it imports all the same, then prints a page and raises SystemError
+        raise EngineError(
+            f"{NAME} was built for NumPy 1 and cannot run with NumPy {np.__version__}; install one that fits with: pip install 'numpy<2'"
+        )
     if not _whole(path.read_bytes()):  # unlike LiteRT it does not look, and crashes
-        raise EngineError(f"{path}: {NAME} cannot open this model (The model is not a valid Flatbuffer buffer); copy or export it anew")
+        raise EngineError(
+            f"{path}: {NAME} cannot open this model (The model is not a valid Flatbuffer buffer); copy or export it anew"
+        )
     return TFLiteEngine(Interpreter, NAME, path, threads)
 
 
@@ -32,7 +38,9 @@ def _whole(content: bytes) -> bool:
             for field in (0, 3):  # tensors, operators
                 for _ in _tables(content, subgraph, field):
                     pass
-        return all(_vector(content, buffer, 0)[1] <= len(content) for buffer in _tables(content, root, 4))
+        return all(
+            _vector(content, buffer, 0)[1] <= len(content) for buffer in _tables(content, root, 4)
+        )
     except struct.error:
         return False
 
@@ -50,7 +58,11 @@ def _vector(content: bytes, table: int, field: int) -> tuple[int, int]:
     """Where a vector starts, and where it would end if its elements took a byte each. Raises struct.error."""
     slots = table - struct.unpack_from("<i", content, table)[0]
     slot = 4 + 2 * field
-    offset = struct.unpack_from("<H", content, slots + slot)[0] if slot < struct.unpack_from("<H", content, slots)[0] else 0
+    offset = (
+        struct.unpack_from("<H", content, slots + slot)[0]
+        if slot < struct.unpack_from("<H", content, slots)[0]
+        else 0
+    )
     if not offset:
         return 0, 0
     start = table + offset + struct.unpack_from("<I", content, table + offset)[0]

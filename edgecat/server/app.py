@@ -40,7 +40,9 @@ from edgecat.server.pool import MAX_WAITING, Answer, FullError, Pool
 from edgecat.server.vision_protocol import MAX_BODY, MAX_PHOTO, Question, Record, RefusedError
 
 MULTIPART = 64 * 1024  # bytes around a photo in a form
-LARGE = 1024 * 1024  # bytes; a body with more is read in a thread, so that others are answered meanwhile
+LARGE = (
+    1024 * 1024
+)  # bytes; a body with more is read in a thread, so that others are answered meanwhile
 STILL_RECEIVED = 4  # times the limit; so much of a body that is too large is read off, so that its sender gets to hear why it is refused
 
 log = logging.getLogger("edgecat.server")
@@ -81,7 +83,11 @@ def make_app(settings: Settings, classifier: Classifier | None = None) -> ASGIAp
     routes = [
         Route("/v1/images:annotate", server.annotate, methods=["POST"]),
         Route("/v1/projects/{project}/images:annotate", server.annotate, methods=["POST"]),
-        Route("/v1/projects/{project}/locations/{location}/images:annotate", server.annotate, methods=["POST"]),
+        Route(
+            "/v1/projects/{project}/locations/{location}/images:annotate",
+            server.annotate,
+            methods=["POST"],
+        ),
         Route("/v1/classify", server.classify, methods=["POST"]),
         Route("/v1/model", server.model, methods=["GET"]),
         Route("/healthz", server.healthz, methods=["GET"]),
@@ -89,7 +95,12 @@ def make_app(settings: Settings, classifier: Classifier | None = None) -> ASGIAp
         Route("/openapi.json", server.openapi, methods=["GET"]),
         Route("/", server.page, methods=["GET"]),
     ]
-    handlers: Mapping[Any, Any] = {RefusedError: _refused, HTTPException: _refused_by_starlette, ClientDisconnect: _gone, Exception: _unforeseen}
+    handlers: Mapping[Any, Any] = {
+        RefusedError: _refused,
+        HTTPException: _refused_by_starlette,
+        ClientDisconnect: _gone,
+        Exception: _unforeseen,
+    }
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=server.lifespan)
     app.router.redirect_slashes = False
     return _Front(app, settings, server.counters)
@@ -122,22 +133,44 @@ class _Server:
         _check_content_type(request.headers, "application/json")
         async with self._body(request, MAX_BODY) as body:
             began = time.perf_counter()
-            questions = await asyncio.to_thread(protocol.read_request, body) if len(body) > LARGE else protocol.read_request(body)
+            questions = (
+                await asyncio.to_thread(protocol.read_request, body)
+                if len(body) > LARGE
+                else protocol.read_request(body)
+            )
             request.state.stages["read"] = time.perf_counter() - began
             asked = [number for number, question in enumerate(questions) if question.content]
-            answers = await self._classify(request, [EncodedPhoto(f"requests[{number}]", questions[number].content) for number in asked])
+            answers = await self._classify(
+                request,
+                [
+                    EncodedPhoto(f"requests[{number}]", questions[number].content)
+                    for number in asked
+                ],
+            )
         found = dict(zip(asked, answers, strict=True))
-        return _json({"responses": [self._response(question, found.get(number)) for number, question in enumerate(questions)]}, request)
+        return _json(
+            {
+                "responses": [
+                    self._response(question, found.get(number))
+                    for number, question in enumerate(questions)
+                ]
+            },
+            request,
+        )
 
     async def classify(self, request: Request) -> Response:
         """One photo, as the body or in a form."""
         top = _top(request)
-        kind = _check_content_type(request.headers, "image/", "application/octet-stream", "multipart/form-data")
+        kind = _check_content_type(
+            request.headers, "image/", "application/octet-stream", "multipart/form-data"
+        )
         form = kind == "multipart/form-data"
         async with self._body(request, MAX_PHOTO + MULTIPART * form) as body:
             photo, name = await _from_form(request.headers, body) if form else (body, "")
             if not photo:
-                raise RefusedError(400, "No photo: expected one as the body, or as a file in a form.")
+                raise RefusedError(
+                    400, "No photo: expected one as the body, or as a file in a form."
+                )
             if len(photo) > MAX_PHOTO:
                 raise protocol.too_large(MAX_PHOTO)
             [answer] = await self._classify(request, [EncodedPhoto(name or "body", photo)])
@@ -151,7 +184,14 @@ class _Server:
         return Response(self._card, media_type="application/json")
 
     async def healthz(self, _: Request) -> Response:
-        return _json({"status": "ok", "model": self.classifier.name, "engine": self.classifier.engine, "waiting": self.pool.waiting})
+        return _json(
+            {
+                "status": "ok",
+                "model": self.classifier.name,
+                "engine": self.classifier.engine,
+                "waiting": self.pool.waiting,
+            }
+        )
 
     async def metrics(self, _: Request) -> Response:
         return Response(self.counters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -160,25 +200,39 @@ class _Server:
         return Response(self._openapi, media_type="application/json")
 
     async def page(self, _: Request) -> Response:
-        return Response(self._page.content, headers=self._page.headers, media_type="text/html; charset=utf-8")
+        return Response(
+            self._page.content, headers=self._page.headers, media_type="text/html; charset=utf-8"
+        )
 
     @asynccontextmanager
     async def _body(self, request: Request, limit: int) -> AsyncIterator[bytes]:
         """The body of a request that says how long it is, held until the end. Raises RefusedError."""
         if "content-length" not in request.headers:
-            raise RefusedError(411, "The request has no Content-Length; send it with the length of its body.")
+            raise RefusedError(
+                411, "The request has no Content-Length; send it with the length of its body."
+            )
         length = int(request.headers["content-length"])
         if length > STILL_RECEIVED * limit:
             raise protocol.too_large(limit)
-        began, silence, least_rate = time.perf_counter(), self.limits.silence, self.limits.least_rate
+        began, silence, least_rate = (
+            time.perf_counter(),
+            self.limits.silence,
+            self.limits.least_rate,
+        )
         received, kept, more = 0, bytearray(), True
         try:
             while more:
                 try:
-                    with fail_after(min(silence, silence + received / least_rate - (time.perf_counter() - began))):
+                    with fail_after(
+                        min(
+                            silence, silence + received / least_rate - (time.perf_counter() - began)
+                        )
+                    ):
                         message = await request.receive()
                 except TimeoutError:
-                    raise RefusedError(408, "The request's body came too slowly.", headers={"Connection": "close"}) from None
+                    raise RefusedError(
+                        408, "The request's body came too slowly.", headers={"Connection": "close"}
+                    ) from None
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnect
                 received += len(message["body"])
@@ -196,7 +250,9 @@ class _Server:
         finally:
             self._held -= len(kept)
 
-    async def _classify(self, request: Request, photos: Sequence[EncodedPhoto]) -> list[Answer | None]:
+    async def _classify(
+        self, request: Request, photos: Sequence[EncodedPhoto]
+    ) -> list[Answer | None]:
         """Answers in order, None where there was no time. Raises RefusedError."""
         if not photos:
             return []
@@ -226,7 +282,9 @@ class _Server:
         else:
             self.counters.photo(answer.result.label)
         if answer is not None:
-            self.counters.stages({"queue": answer.queue, "decode": answer.decode, "run": answer.run})
+            self.counters.stages(
+                {"queue": answer.queue, "decode": answer.decode, "run": answer.run}
+            )
 
     def _response(self, question: Question, answer: Answer | None) -> Record:
         if not question.content:
@@ -235,7 +293,10 @@ class _Server:
             return protocol.answer({}, protocol.TOO_LATE)
         if isinstance(answer.result, PhotoError):
             return protocol.answer({}, protocol.BAD_IMAGE)
-        return protocol.answer(protocol.annotation(answer.result, self.classifier.card, question.max_results), question.error)
+        return protocol.answer(
+            protocol.annotation(answer.result, self.classifier.card, question.max_results),
+            question.error,
+        )
 
 
 class _Front:
@@ -270,7 +331,9 @@ class _Front:
         except Exception:
             log.exception("unforeseen")
             if not code:
-                await _as_response(RefusedError(500, "Internal error encountered."))(scope, receive, sending)
+                await _as_response(RefusedError(500, "Internal error encountered."))(
+                    scope, receive, sending
+                )
         finally:
             self._record(scope, code, time.perf_counter() - began)
 
@@ -280,32 +343,68 @@ class _Front:
             return None
         given = Headers(scope=scope).get("x-goog-api-key")
         if given is None:
-            given = next(iter(parse_qs(scope["query_string"].decode("latin-1")).get("key", [])), None)
+            given = next(
+                iter(parse_qs(scope["query_string"].decode("latin-1")).get("key", [])), None
+            )
         if given is None:
             return protocol.missing_key()
-        return None if hmac.compare_digest(given.encode(errors="replace"), self._key) else protocol.bad_key()
+        return (
+            None
+            if hmac.compare_digest(given.encode(errors="replace"), self._key)
+            else protocol.bad_key()
+        )
 
     def _record(self, scope: Scope, code: int, seconds: float) -> None:
         endpoint = scope.get("endpoint")
         route = endpoint.__name__ if endpoint is not None else "other"
         state = scope["state"]
         self._metrics.request(route, code, seconds)
-        self._metrics.stages({name: state["stages"][name] for name in ("receive", "read") if name in state["stages"]})
-        milliseconds = {f"{name}_ms": round(1000 * taken, 2) for name, taken in state["stages"].items()}
+        self._metrics.stages(
+            {name: state["stages"][name] for name in ("receive", "read") if name in state["stages"]}
+        )
+        milliseconds = {
+            f"{name}_ms": round(1000 * taken, 2) for name, taken in state["stages"].items()
+        }
         client = scope["client"][0] if scope.get("client") else ""
-        asked = {"client": client, "method": scope["method"], "path": scope["path"][:200], "code": code}
-        said = {**asked, "photos": state["photos"], "bytes": state["received"], "ms": round(1000 * seconds, 2), **milliseconds}
+        asked = {
+            "client": client,
+            "method": scope["method"],
+            "path": scope["path"][:200],
+            "code": code,
+        }
+        said = {
+            **asked,
+            "photos": state["photos"],
+            "bytes": state["received"],
+            "ms": round(1000 * seconds, 2),
+            **milliseconds,
+        }
         write_line(said)  # past `logging`, which would take longer than all else here
 
 
 def _json(record: Record, request: Request | None = None) -> Response:
     """With the time that each stage took, as browsers show it."""
-    timing = {} if request is None else {"Server-Timing": ", ".join(f"{name};dur={1000 * taken:.2f}" for name, taken in request.state.stages.items())}
-    return Response(json.dumps(record), headers=timing, media_type="application/json; charset=UTF-8")
+    timing = (
+        {}
+        if request is None
+        else {
+            "Server-Timing": ", ".join(
+                f"{name};dur={1000 * taken:.2f}" for name, taken in request.state.stages.items()
+            )
+        }
+    )
+    return Response(
+        json.dumps(record), headers=timing, media_type="application/json; charset=UTF-8"
+    )
 
 
 def _as_response(refusal: RefusedError) -> Response:
-    return Response(json.dumps(refusal.envelope()), refusal.code, headers=refusal.headers, media_type="application/json; charset=UTF-8")
+    return Response(
+        json.dumps(refusal.envelope()),
+        refusal.code,
+        headers=refusal.headers,
+        media_type="application/json; charset=UTF-8",
+    )
 
 
 async def _refused(_: Request, refusal: RefusedError) -> Response:
@@ -313,8 +412,15 @@ async def _refused(_: Request, refusal: RefusedError) -> Response:
 
 
 async def _refused_by_starlette(request: Request, error: HTTPException) -> Response:
-    messages = {404: "Requested entity was not found.", 405: f"{request.method} is not a method of this address."}
-    return _as_response(RefusedError(error.status_code, messages.get(error.status_code, error.detail), headers=error.headers))
+    messages = {
+        404: "Requested entity was not found.",
+        405: f"{request.method} is not a method of this address.",
+    }
+    return _as_response(
+        RefusedError(
+            error.status_code, messages.get(error.status_code, error.detail), headers=error.headers
+        )
+    )
 
 
 async def _gone(_: Request, __: ClientDisconnect) -> Response:
@@ -329,7 +435,10 @@ def _check_content_type(headers: Headers, *expected: str) -> str:
     """In small letters and without parameters, or empty where it is not said. Raises RefusedError."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind and not kind.startswith(expected):
-        raise RefusedError(415, f"Content-Type '{kind[:100]}', expected {' or '.join(f'{name}*' if name.endswith('/') else name for name in expected)}.")
+        raise RefusedError(
+            415,
+            f"Content-Type '{kind[:100]}', expected {' or '.join(f'{name}*' if name.endswith('/') else name for name in expected)}.",
+        )
     return kind
 
 
@@ -355,7 +464,9 @@ async def _from_form(headers: Headers, body: bytes) -> tuple[bytes, str]:
     try:
         form = await _InMemory(headers, stream(), max_files=1, max_fields=10).parse()  # type: ignore[arg-type]
     except (MultiPartException, ValueError) as error:
-        raise RefusedError(400, f"The form cannot be read: {getattr(error, 'message', error)}") from None
+        raise RefusedError(
+            400, f"The form cannot be read: {getattr(error, 'message', error)}"
+        ) from None
     try:
         for _, value in form.multi_items():
             if isinstance(value, UploadFile):

@@ -31,8 +31,16 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._expect_within(self.head_seconds)
         if len(self.connections) > self.max_connections:
-            silent = [each for each in self.connections if isinstance(each, GuardedProtocol) and each.cycle is None and not each.transport.is_closing()]
-            min(silent, key=lambda each: each._opened).transport.abort()  # the one that has said nothing for longest
+            silent = [
+                each
+                for each in self.connections
+                if isinstance(each, GuardedProtocol)
+                and each.cycle is None
+                and not each.transport.is_closing()
+            ]
+            min(
+                silent, key=lambda each: each._opened
+            ).transport.abort()  # the one that has said nothing for longest
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_within(None)
@@ -63,7 +71,9 @@ class GuardedProtocol(HttpToolsProtocol):
         """Cut the connection after so long, unless told otherwise meanwhile."""
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+        self._deadline = (
+            None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+        )
 
 
 def options() -> dict[str, Any]:

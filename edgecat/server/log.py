@@ -31,5 +31,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "handlers": {"stderr": {"class": "edgecat.server.log.JsonLines"}},
-    "loggers": {name: {"handlers": ["stderr"], "level": "WARNING", "propagate": False} for name in ("edgecat.server", "uvicorn", "asyncio")},
+    "loggers": {
+        name: {"handlers": ["stderr"], "level": "WARNING", "propagate": False}
+        for name in ("edgecat.server", "uvicorn", "asyncio")
+    },
 }

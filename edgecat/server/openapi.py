@@ -28,42 +28,101 @@ def openapi(with_key: bool) -> Schema:
     """Of a server that asks for an API key, or of one that does not."""
     security: Schema = {"security": [{"header": []}, {"query": []}]} if with_key else {}
     keyed = (400, 403) if with_key else ()
-    top = {"name": "top", "in": "query", "description": "Only the best so many labels.", "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999}}
+    top = {
+        "name": "top",
+        "in": "query",
+        "description": "Only the best so many labels.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+    }
     annotate: Schema = {
         "operationId": "annotate",
         "summary": "Google Cloud Vision's images:annotate, LABEL_DETECTION alone.",
-        "requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BatchAnnotateImagesRequest"}}}},
-        "responses": {"200": _answer("An answer about each photo, in order.", "BatchAnnotateImagesResponse"), **_errors(400, 403, 408, 411, 415, 429, 500)},
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/BatchAnnotateImagesRequest"}
+                }
+            },
+        },
+        "responses": {
+            "200": _answer("An answer about each photo, in order.", "BatchAnnotateImagesResponse"),
+            **_errors(400, 403, 408, 411, 415, 429, 500),
+        },
         **security,
     }
     photo = {"type": "string", "format": "binary"}
-    forms: Schema = {kind: {"schema": photo} for kind in ("image/jpeg", "image/png", "image/webp", "application/octet-stream")}
-    forms["multipart/form-data"] = {"schema": {"type": "object", "required": ["photo"], "properties": {"photo": photo}}}
+    forms: Schema = {
+        kind: {"schema": photo}
+        for kind in ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
+    }
+    forms["multipart/form-data"] = {
+        "schema": {"type": "object", "required": ["photo"], "properties": {"photo": photo}}
+    }
     classify: Schema = {
         "operationId": "classify",
         "summary": "One photo; the answer is that of edgecat classify --json.",
         "parameters": [top],
         "requestBody": {"required": True, "content": forms},
-        "responses": {"200": _answer("What the photo shows.", "Classification"), **_errors(400, 403, 408, 411, 415, 429, 500, 504)},
+        "responses": {
+            "200": _answer("What the photo shows.", "Classification"),
+            **_errors(400, 403, 408, 411, 415, 429, 500, 504),
+        },
         **security,
     }
     projects = [_in_path("project")]
     return {
         "openapi": "3.1.0",
-        "info": {"title": "edgecat", "version": version("edgecat"), "description": "Cat, dog or neither, by the model on this machine.", "license": _LICENCE},
+        "info": {
+            "title": "edgecat",
+            "version": version("edgecat"),
+            "description": "Cat, dog or neither, by the model on this machine.",
+            "license": _LICENCE,
+        },
         "paths": {
             "/v1/images:annotate": {"post": annotate},
-            "/v1/projects/{project}/images:annotate": {"parameters": projects, "post": {**annotate, "operationId": "annotateInProject"}},
+            "/v1/projects/{project}/images:annotate": {
+                "parameters": projects,
+                "post": {**annotate, "operationId": "annotateInProject"},
+            },
             "/v1/projects/{project}/locations/{location}/images:annotate": {
                 "parameters": [*projects, _in_path("location")],
                 "post": {**annotate, "operationId": "annotateInLocation"},
             },
             "/v1/classify": {"post": classify},
-            "/v1/model": {"get": _get("model", "The model's card.", "application/json", {"type": "object"}, keyed, security)},
-            "/healthz": {"get": _get("healthz", "Whether the server answers.", "application/json", {"$ref": "#/components/schemas/Health"}, (), {})},
-            "/metrics": {"get": _get("metrics", "For Prometheus.", "text/plain", {"type": "string"}, keyed, security)},
-            "/openapi.json": {"get": _get("openapi", "This description.", "application/json", {"type": "object"}, (), {})},
-            "/": {"get": _get("page", "A page to try it.", "text/html", {"type": "string"}, (), {})},
+            "/v1/model": {
+                "get": _get(
+                    "model",
+                    "The model's card.",
+                    "application/json",
+                    {"type": "object"},
+                    keyed,
+                    security,
+                )
+            },
+            "/healthz": {
+                "get": _get(
+                    "healthz",
+                    "Whether the server answers.",
+                    "application/json",
+                    {"$ref": "#/components/schemas/Health"},
+                    (),
+                    {},
+                )
+            },
+            "/metrics": {
+                "get": _get(
+                    "metrics", "For Prometheus.", "text/plain", {"type": "string"}, keyed, security
+                )
+            },
+            "/openapi.json": {
+                "get": _get(
+                    "openapi", "This description.", "application/json", {"type": "object"}, (), {}
+                )
+            },
+            "/": {
+                "get": _get("page", "A page to try it.", "text/html", {"type": "string"}, (), {})
+            },
         },
         "components": {
             "schemas": _SCHEMAS,
@@ -81,19 +140,37 @@ def _errors(*codes: int) -> Schema:
 
 
 def _answer(description: str, schema: str) -> Schema:
-    return {"description": description, "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}}
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+    }
 
 
-def _get(name: str, summary: str, kind: str, schema: Schema, errors: tuple[int, ...], security: Schema) -> Schema:
-    answers = {"200": {"description": summary, "content": {kind: {"schema": schema}}}, **_errors(*errors)}
+def _get(
+    name: str, summary: str, kind: str, schema: Schema, errors: tuple[int, ...], security: Schema
+) -> Schema:
+    answers = {
+        "200": {"description": summary, "content": {kind: {"schema": schema}}},
+        **_errors(*errors),
+    }
     return {"operationId": name, "summary": summary, "responses": answers, **security}
 
 
 def _in_path(name: str) -> Schema:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[A-Za-z0-9-]+$"}}
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9-]+$"},
+    }
 
 
-def _object(required: tuple[str, ...] = (), closed: bool = True, nullable: bool = False, **properties: Schema) -> Schema:
+def _object(
+    required: tuple[str, ...] = (),
+    closed: bool = True,
+    nullable: bool = False,
+    **properties: Schema,
+) -> Schema:
     found: Schema = {"type": ["object", "null"] if nullable else "object", "properties": properties}
     if required:
         found["required"] = list(required)
@@ -132,7 +209,12 @@ _SCHEMAS: Schema = {
         nullable=True,
     ),
     "Image": _object(
-        content={"type": ["string", "null"], "pattern": _BASE64, "contentEncoding": "base64", "description": "The photo."},
+        content={
+            "type": ["string", "null"],
+            "pattern": _BASE64,
+            "contentEncoding": "base64",
+            "description": "The photo.",
+        },
         source=_object(imageUri=_TEXT, gcsImageUri=_TEXT, nullable=True),
         nullable=True,
     ),
@@ -142,12 +224,25 @@ _SCHEMAS: Schema = {
         model=_TEXT,
         nullable=True,
     ),
-    "BatchAnnotateImagesResponse": _object(("responses",), responses=_list_of("AnnotateImageResponse", minItems=1, maxItems=MAX_PHOTOS)),
-    "AnnotateImageResponse": _object(labelAnnotations=_list_of("EntityAnnotation", minItems=1), error={"$ref": "#/components/schemas/RpcStatus"}),
-    "EntityAnnotation": _object(
-        ("description", "score", "topicality"), mid={"type": "string"}, description={"type": "string"}, score=_SCORE, topicality=_SCORE
+    "BatchAnnotateImagesResponse": _object(
+        ("responses",), responses=_list_of("AnnotateImageResponse", minItems=1, maxItems=MAX_PHOTOS)
     ),
-    "RpcStatus": _object(("code", "message"), code={"type": "integer", "minimum": 1, "maximum": 16}, message={"type": "string"}),
+    "AnnotateImageResponse": _object(
+        labelAnnotations=_list_of("EntityAnnotation", minItems=1),
+        error={"$ref": "#/components/schemas/RpcStatus"},
+    ),
+    "EntityAnnotation": _object(
+        ("description", "score", "topicality"),
+        mid={"type": "string"},
+        description={"type": "string"},
+        score=_SCORE,
+        topicality=_SCORE,
+    ),
+    "RpcStatus": _object(
+        ("code", "message"),
+        code={"type": "integer", "minimum": 1, "maximum": 16},
+        message={"type": "string"},
+    ),
     "Classification": _object(
         ("photo", "label", "score", "group", "scores", "engine"),
         photo={"type": "string"},

@@ -74,7 +74,10 @@ class Pool:
     def _classify(self, photo: EncodedPhoto, asked: float) -> Answer:
         began = time.perf_counter()
         try:
-            with open_photo(photo, MAX_PIXELS) as opened, self._heavy if opened.pixels > HEAVY else nullcontext():
+            with (
+                open_photo(photo, MAX_PIXELS) as opened,
+                self._heavy if opened.pixels > HEAVY else nullcontext(),
+            ):
                 pixels = self.classifier.pixels(opened)
         except PhotoError as error:
             return Answer(error, began - asked, time.perf_counter() - began)

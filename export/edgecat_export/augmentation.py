@@ -47,7 +47,9 @@ def augment(
         angle = float(rng.uniform(-15, 15))
         image = image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=_mean_colour(image))
     if scenes and happens(IN_SCENE):
-        scene = decode(scenes[int(rng.integers(len(scenes)))], (2 * recipe.width, 2 * recipe.height))
+        scene = decode(
+            scenes[int(rng.integers(len(scenes)))], (2 * recipe.width, 2 * recipe.height)
+        )
         image = _pasted_into(scene, image, rng)
     elif happens(0.15):  # smaller in the picture
         size = [round(side * rng.uniform(1.1, 1.7)) for side in image.size]
@@ -62,7 +64,9 @@ def augment(
         elif kind < 0.58:
             image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.4, 1.6))))
         else:
-            image = image.filter(ImageFilter.UnsharpMask(float(rng.uniform(0.8, 2.0)), int(rng.integers(40, 180)), 0))
+            image = image.filter(
+                ImageFilter.UnsharpMask(float(rng.uniform(0.8, 2.0)), int(rng.integers(40, 180)), 0)
+            )
     if happens(0.3):
         encoded = io.BytesIO()
         image.save(encoded, "JPEG", quality=int(rng.integers(30, 95)))
@@ -95,7 +99,9 @@ def _pasted_into(scene: Image.Image, image: Image.Image, rng: np.random.Generato
     else:
         ImageDraw.Draw(mask).rectangle(inner, fill=255)
     pasted = scene.copy()
-    pasted.paste(small, _random_place(small, scene, rng), mask.filter(ImageFilter.GaussianBlur(feather / 2)))
+    pasted.paste(
+        small, _random_place(small, scene, rng), mask.filter(ImageFilter.GaussianBlur(feather / 2))
+    )
     return pasted
 
 

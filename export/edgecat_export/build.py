@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     from edgecat_export.calibrate import Outputs
 
-_TOOLS = {"tflite": ("tensorflow-cpu", "tensorflow", "ai-edge-quantizer"), "onnx": ("tf2onnx", "onnx", "onnxruntime")}
+_TOOLS = {
+    "tflite": ("tensorflow-cpu", "tensorflow", "ai-edge-quantizer"),
+    "onnx": ("tf2onnx", "onnx", "onnxruntime"),
+}
 MIXED = (1, 2, 4, 8, 16)  # layers kept in float32, until the file passes
 EXPLAINED = 32  # photos that the noise of each layer is measured on
 
@@ -37,7 +40,9 @@ class Job:
     card: ModelCard
     folder: Path
     files: tuple[tuple[str, str], ...]  # precision and format of each
-    statistics: Statistics | None  # that the checkpoint carries; None to measure them on calibration.npy
+    statistics: (
+        Statistics | None
+    )  # that the checkpoint carries; None to measure them on calibration.npy
     answers: tuple[str, ...]  # what the targets number: labels or groups
     limits: Mapping[str, Limits]  # by precision
     io: str = "uint8"  # or int8: input and output of int8 TFLite files
@@ -54,7 +59,9 @@ class Built:
     latency_ms: float  # median of one photo, one thread, on this machine
     strategy: str = ""  # of int8
     float_layers: tuple[str, ...] = ()  # that --mixed kept in float32
-    noise: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)  # dB of each layer: alone, and in the file
+    noise: Mapping[str, tuple[float, float | None]] = field(
+        default_factory=dict
+    )  # dB of each layer: alone, and in the file
 
 
 @dataclass(frozen=True)
@@ -81,12 +88,19 @@ class _Source:
         self.inputs: Pixels
         self.targets: npt.NDArray[np.int64] | None = None
         if (job.folder / "inputs.npy").exists():
-            self.inputs, self.targets = np.load(job.folder / "inputs.npy", mmap_mode="r"), np.load(job.folder / "targets.npy")
+            self.inputs, self.targets = (
+                np.load(job.folder / "inputs.npy", mmap_mode="r"),
+                np.load(job.folder / "targets.npy"),
+            )
         else:
             said.put("making inputs to verify on")
             self.inputs = made_inputs(self.folded, self.card.input)
-        self.groups = np.load(job.folder / "groups.npy") if (job.folder / "groups.npy").exists() else None
-        self.reference = np.concatenate([model.predict_on_batch(batch) for batch in self._batches(self.inputs)])
+        self.groups = (
+            np.load(job.folder / "groups.npy") if (job.folder / "groups.npy").exists() else None
+        )
+        self.reference = np.concatenate(
+            [model.predict_on_batch(batch) for batch in self._batches(self.inputs)]
+        )
 
     def _batches(self, pixels: Pixels) -> Iterator[npt.NDArray[np.float32]]:
         return (normalise(pixels[i : i + 16], self.card.input) for i in range(0, len(pixels), 16))
@@ -98,7 +112,10 @@ class _Source:
 
         self.said.put("calibrating")
         file = self.job.folder / "calibration.npy"
-        return observe(self.folded, self._batches(np.load(file, mmap_mode="r") if file.exists() else self.inputs))
+        return observe(
+            self.folded,
+            self._batches(np.load(file, mmap_mode="r") if file.exists() else self.inputs),
+        )
 
     def ways(self) -> Iterator[_Way]:
         """From the plainest on."""
@@ -106,19 +123,29 @@ class _Source:
         from edgecat_export.explain import noise
 
         carried = self.job.statistics
-        means = carried.means if carried else {name: outputs.means for name, outputs in self.observed.items()}
+        means = (
+            carried.means
+            if carried
+            else {name: outputs.means for name, outputs in self.observed.items()}
+        )
         corrected = correct_biases(self.folded, means)
         if carried:
             way = _Way(STRATEGIES[0].says, corrected, carried.ranges)
             yield way
         else:
             for strategy in STRATEGIES:
-                way = _Way(strategy.says, corrected, strategy.ranges(self.folded, self.observed, self.card.input))
+                way = _Way(
+                    strategy.says,
+                    corrected,
+                    strategy.ranges(self.folded, self.observed, self.card.input),
+                )
                 yield way
         if self.job.mixed:
             harmful = list(noise(way.folded, self.observed, way.ranges, self.explained))
             for layers in (tuple(harmful[:count]) for count in MIXED):
-                yield dataclasses.replace(way, folded=correct_biases(self.folded, means, but=layers), float_layers=layers)
+                yield dataclasses.replace(
+                    way, folded=correct_biases(self.folded, means, but=layers), float_layers=layers
+                )
 
     @property
     def explained(self) -> npt.NDArray[np.float32]:
@@ -128,7 +155,9 @@ class _Source:
         from edgecat_export.explain import noise, noise_in_tflite
 
         self.said.put(f"looking into {file.name}")
-        inside = noise_in_tflite(file, way.folded, self.explained) if file.suffix == ".tflite" else {}
+        inside = (
+            noise_in_tflite(file, way.folded, self.explained) if file.suffix == ".tflite" else {}
+        )
         alone = noise(way.folded, self.observed, way.ranges, self.explained)
         return {layer: (ratio, inside.get(layer)) for layer, ratio in alone.items()}
 
@@ -139,7 +168,10 @@ def build(job: Job, said: Said) -> list[Built]:
 
     tf.config.experimental.enable_op_determinism()  # the same checkpoint gives the same bytes
     source = _Source(job, said)
-    return [_int8(source, kind) if precision == "int8" else _float(source, precision, kind) for precision, kind in job.files]
+    return [
+        _int8(source, kind) if precision == "int8" else _float(source, precision, kind)
+        for precision, kind in job.files
+    ]
 
 
 def _float(source: _Source, precision: str, kind: str) -> Built:
@@ -162,10 +194,18 @@ def _int8(source: _Source, kind: str) -> Built:
     for way in source.ways():
         source.said.put(f"converting to int8 {kind}")
         if kind == "tflite":
-            converted = quantise.tflite_int8(convert.to_tflite(way.folded, "fp32"), way.ranges, source.job.io, way.float_layers)
+            converted = quantise.tflite_int8(
+                convert.to_tflite(way.folded, "fp32"), way.ranges, source.job.io, way.float_layers
+            )
         else:
-            converted = quantise.onnx_int8(convert.to_onnx(way.folded, "fp32"), way.ranges, way.float_layers)
-        how = f"{way.strategy}, {len(way.float_layers)} layers in float32" if way.float_layers else way.strategy
+            converted = quantise.onnx_int8(
+                convert.to_onnx(way.folded, "fp32"), way.ranges, way.float_layers
+            )
+        how = (
+            f"{way.strategy}, {len(way.float_layers)} layers in float32"
+            if way.float_layers
+            else way.strategy
+        )
         calibration = {**source.job.card.calibration, "strategy": way.strategy}
         if way.float_layers:
             calibration["float_layers"] = list(way.float_layers)
@@ -175,25 +215,48 @@ def _int8(source: _Source, kind: str) -> Built:
             break
         source.said.put(f"int8 {kind} with {how} falls short: {'; '.join(built.shortfalls)}")
     if source.job.explain:
-        return dataclasses.replace(built, noise=source.describe(source.job.folder / f"int8.{kind}", way))
+        return dataclasses.replace(
+            built, noise=source.describe(source.job.folder / f"int8.{kind}", way)
+        )
     return built
 
 
-def _prove(source: _Source, converted: bytes, precision: str, kind: str, calibration: Mapping[str, Any]) -> Built:
+def _prove(
+    source: _Source, converted: bytes, precision: str, kind: str, calibration: Mapping[str, Any]
+) -> Built:
     """Write the file, describing itself, and verify it as written."""
     from edgecat_export import metadata
 
     job = source.job
-    with_metadata = {"tflite": metadata.with_tflite_metadata, "onnx": metadata.with_onnx_metadata}[kind]
-    made_by = {**job.card.made_by, "command": f"{job.card.made_by['command']} --{precision} --format {kind}"}
-    card = dataclasses.replace(job.card, precision=precision, calibration=calibration, versions=_versions(kind), made_by=made_by)
+    with_metadata = {"tflite": metadata.with_tflite_metadata, "onnx": metadata.with_onnx_metadata}[
+        kind
+    ]
+    made_by = {
+        **job.card.made_by,
+        "command": f"{job.card.made_by['command']} --{precision} --format {kind}",
+    }
+    card = dataclasses.replace(
+        job.card,
+        precision=precision,
+        calibration=calibration,
+        versions=_versions(kind),
+        made_by=made_by,
+    )
     described = with_metadata(converted, card)
     file = job.folder / f"{precision}.{kind}"
     file.write_bytes(with_card(described, card))
     source.said.put(f"verifying {precision} {kind}")
-    verification = verify(file, source.inputs, source.reference, source.targets, source.groups, job.answers)
-    file.write_bytes(with_card(described, dataclasses.replace(card, verification=verification.record())))
-    return Built(verification, verification.shortfalls(job.limits[precision]), median_latency_ms(file, source.inputs[0]))
+    verification = verify(
+        file, source.inputs, source.reference, source.targets, source.groups, job.answers
+    )
+    file.write_bytes(
+        with_card(described, dataclasses.replace(card, verification=verification.record()))
+    )
+    return Built(
+        verification,
+        verification.shortfalls(job.limits[precision]),
+        median_latency_ms(file, source.inputs[0]),
+    )
 
 
 def _versions(kind: str) -> dict[str, str]:

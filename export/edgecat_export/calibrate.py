@@ -36,34 +36,50 @@ class _Statistics(keras.layers.Layer):  # type: ignore[misc]
     def call(self, values: Any) -> tuple[Any, Any, Any, Any]:
         axes = tuple(range(1, len(values.shape)))
         count = int(np.prod(values.shape[1:]))
-        sample = keras.ops.reshape(values, (-1, count))[:, :: -(-count // SAMPLE) | 1]  # an odd stride comes by all channels
+        sample = keras.ops.reshape(values, (-1, count))[
+            :, :: -(-count // SAMPLE) | 1
+        ]  # an odd stride comes by all channels
         means = keras.ops.mean(values, axis=axes[:-1]) if axes[:-1] else values
         return keras.ops.min(values, axis=axes), keras.ops.max(values, axis=axes), sample, means
 
 
 def observe(folded: keras.Model, batches: Iterable[Array]) -> dict[str, Outputs]:
     """Run normalised photos (batch, height, width, 3) through a folded model; by layer. Raises DataError."""
-    model = keras.Model(folded.input, [_Statistics(name=f"{layer.name}.statistics")(layer.output) for layer in folded.layers])
+    model = keras.Model(
+        folded.input,
+        [_Statistics(name=f"{layer.name}.statistics")(layer.output) for layer in folded.layers],
+    )
     measured = [model.predict_on_batch(batch) for batch in batches]
     if not measured:
         raise DataError("no calibration photos; expected at least one batch")
     observed = {}
     for layer, *of_batches in zip(folded.layers, *measured, strict=True):
-        lows, highs, samples, means = (np.concatenate(parts) for parts in zip(*of_batches, strict=True))
-        observed[layer.name] = Outputs(float(lows.min()), float(highs.max()), samples, means.mean(axis=0))
+        lows, highs, samples, means = (
+            np.concatenate(parts) for parts in zip(*of_batches, strict=True)
+        )
+        observed[layer.name] = Outputs(
+            float(lows.min()), float(highs.max()), samples, means.mean(axis=0)
+        )
     return observed
 
 
 def min_max(observed: Mapping[str, Outputs], recipe: InputRecipe) -> Ranges:
     """Each layer's range is all that it put out; the input's is what the recipe makes of 0..255, so that an int8 input holds every pixel value."""
     extent = recipe.normalise(np.array([[0] * 3, [255] * 3]))
-    return {name: (outputs.low, outputs.high) for name, outputs in observed.items()} | {"pixels": (float(extent.min()), float(extent.max()))}
+    return {name: (outputs.low, outputs.high) for name, outputs in observed.items()} | {
+        "pixels": (float(extent.min()), float(extent.max()))
+    }
 
 
-def statistics(folded: keras.Model, observed: Mapping[str, Outputs], recipe: InputRecipe) -> Statistics:
+def statistics(
+    folded: keras.Model, observed: Mapping[str, Outputs], recipe: InputRecipe
+) -> Statistics:
     """For a checkpoint: five digits are more than int8 can tell apart."""
     read = {_source(layer) for layer in folded.layers if isinstance(layer, WEIGHTED)}
-    return Statistics(min_max(observed, recipe), {name: [float(f"{mean:.5g}") for mean in observed[name].means] for name in sorted(read)})
+    return Statistics(
+        min_max(observed, recipe),
+        {name: [float(f"{mean:.5g}") for mean in observed[name].means] for name in sorted(read)},
+    )
 
 
 def least_squares(ranges: Ranges, observed: Mapping[str, Outputs]) -> Ranges:
@@ -78,15 +94,23 @@ def least_squares(ranges: Ranges, observed: Mapping[str, Outputs]) -> Ranges:
 
         low, high = ranges[name]
         for _ in range(2):  # either end in turn
-            high = min((high * part for part in np.linspace(1, 0.2, 33)), key=lambda high: error(low, high))
-            low = min((low * part for part in np.linspace(1, 0.2, 33)), key=lambda low: error(low, high))
+            high = min(
+                (high * part for part in np.linspace(1, 0.2, 33)), key=lambda high: error(low, high)
+            )
+            low = min(
+                (low * part for part in np.linspace(1, 0.2, 33)), key=lambda low: error(low, high)
+            )
         shrunk[name] = (float(low), float(high))
     return ranges | shrunk | {"pixels": ranges["pixels"]}
 
 
 def entropy(ranges: Ranges, observed: Mapping[str, Outputs], folded: keras.Model) -> Ranges:
     """The range of the logits that changes the probabilities least (by relative entropy), which forgets logits far below the best."""
-    logits = [layer.name for layer in folded.layers if layer.name.endswith("_logits") or _before_softmax(folded, layer)]
+    logits = [
+        layer.name
+        for layer in folded.layers
+        if layer.name.endswith("_logits") or _before_softmax(folded, layer)
+    ]
     values = observed[logits[-1]].sample if logits else np.zeros((0, 0), np.float32)
     if not values.size:
         return ranges
@@ -94,9 +118,17 @@ def entropy(ranges: Ranges, observed: Mapping[str, Outputs], folded: keras.Model
     low, high = ranges[logits[-1]]
 
     def divergence(ends: tuple[float, float]) -> float:
-        return float((wanted * (np.log(wanted + 1e-9) - np.log(_softmax(quantised(values, *ends)) + 1e-9))).sum(axis=1).mean())
+        return float(
+            (wanted * (np.log(wanted + 1e-9) - np.log(_softmax(quantised(values, *ends)) + 1e-9)))
+            .sum(axis=1)
+            .mean()
+        )
 
-    ends = [(min(low * low_part, 0.0), high * high_part) for low_part in np.linspace(1, 0, 21) for high_part in np.linspace(1, 0.6, 9)]
+    ends = [
+        (min(low * low_part, 0.0), high * high_part)
+        for low_part in np.linspace(1, 0, 21)
+        for high_part in np.linspace(1, 0.6, 9)
+    ]
     best = min(ends, key=divergence)
     return ranges | dict.fromkeys(logits, best)
 
@@ -105,8 +137,17 @@ def _before_softmax(folded: keras.Model, layer: keras.Layer) -> bool:
     """Whether only reshaping comes between the layer and the scores."""
     count = int(np.prod(folded.output.shape[1:]))
     after = folded.layers[folded.layers.index(layer) + 1 :]
-    moves = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Activation, keras.layers.Softmax)
-    return bool(after) and int(np.prod(layer.output.shape[1:])) == count and all(isinstance(later, moves) for later in after)
+    moves = (
+        keras.layers.Reshape,
+        keras.layers.Flatten,
+        keras.layers.Activation,
+        keras.layers.Softmax,
+    )
+    return (
+        bool(after)
+        and int(np.prod(layer.output.shape[1:])) == count
+        and all(isinstance(later, moves) for later in after)
+    )
 
 
 def quantised(values: Array, low: float, high: float) -> Array:
@@ -127,8 +168,12 @@ def _softmax(values: Array) -> Array:
 def quantised_kernel(layer: keras.Layer) -> Array:
     """The kernel of a weighted layer as int8 with one scale a channel holds it."""
     kernel = np.asarray(keras.ops.convert_to_numpy(layer.kernel))
-    axes = (0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else tuple(range(kernel.ndim - 1))
-    scale = np.maximum(np.abs(kernel).max(axis=axes, keepdims=True), np.abs(kernel).max() * 1e-6) / 127
+    axes = (
+        (0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else tuple(range(kernel.ndim - 1))
+    )
+    scale = (
+        np.maximum(np.abs(kernel).max(axis=axes, keepdims=True), np.abs(kernel).max() * 1e-6) / 127
+    )
     result: Array = np.clip(np.rint(kernel / scale), -127, 127) * scale
     return result
 
@@ -138,7 +183,9 @@ def _source(layer: keras.Layer) -> str:
     return str(layer.input._keras_history.operation.name)
 
 
-def correct_biases(folded: keras.Model, means_of: Mapping[str, Sequence[float] | Array], but: Collection[str] = ()) -> keras.Model:
+def correct_biases(
+    folded: keras.Model, means_of: Mapping[str, Sequence[float] | Array], but: Collection[str] = ()
+) -> keras.Model:
     """A copy whose biases make up for what rounding the weights shifts each channel's mean output by, `but` for those layers, which are not rounded.
 
     `means_of` are the (channels,) means on the calibration photos of each layer's output that is read by one with weights.
@@ -168,7 +215,9 @@ class Strategy:
     ranges_by_least_squares: bool = False
     logits_by_entropy: bool = False
 
-    def ranges(self, folded: keras.Model, observed: Mapping[str, Outputs], recipe: InputRecipe) -> Ranges:
+    def ranges(
+        self, folded: keras.Model, observed: Mapping[str, Outputs], recipe: InputRecipe
+    ) -> Ranges:
         ranges = min_max(observed, recipe)
         if self.ranges_by_least_squares:
             ranges = least_squares(ranges, observed)
@@ -181,5 +230,9 @@ class Strategy:
 STRATEGIES = (
     Strategy("min/max ranges"),
     Strategy("the logits' range by entropy", logits_by_entropy=True),
-    Strategy("the logits' range by entropy, all others by least squares", ranges_by_least_squares=True, logits_by_entropy=True),
+    Strategy(
+        "the logits' range by entropy, all others by least squares",
+        ranges_by_least_squares=True,
+        logits_by_entropy=True,
+    ),
 )

@@ -33,7 +33,9 @@ def find_checkpoint(name: str) -> Path:
     shipped = SHIPPED / f"{name}.keras"
     if not shipped.exists():
         if name in ARCHITECTURES:
-            raise ModelError(f"{name}: no checkpoint comes along; train one with 'edgecat train {name}', and give its model.keras")
+            raise ModelError(
+                f"{name}: no checkpoint comes along; train one with 'edgecat train {name}', and give its model.keras"
+            )
         raise unknown_architecture(name, ARCHITECTURES)
     return shipped
 
@@ -51,17 +53,32 @@ def check(path: Path) -> None:
             config = json.loads(archive.read("config.json"))
             archive.getinfo("model.weights.h5")
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}); expected a .keras file") from None
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError):
+        raise ModelError(
+            f"{path}: cannot be read ({error.strerror}); expected a .keras file"
+        ) from None
+    except (
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        EOFError,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+    ):
         with path.open("rb") as file:
             cut = file.read(4) == b"PK\x03\x04"
-        raise ModelError(f"{path}: {'damaged or cut short; copy it or train anew' if cut else f'no Keras file; {expected}'}") from None
+        raise ModelError(
+            f"{path}: {'damaged or cut short; copy it or train anew' if cut else f'no Keras file; {expected}'}"
+        ) from None
     except (KeyError, ValueError):
         raise ModelError(f"{path}: a zip, but no Keras file; {expected}") from None
     if broken:
-        raise ModelError(f"{path}: damaged, {broken} in it is not what was written; copy it or train anew")
+        raise ModelError(
+            f"{path}: damaged, {broken} in it is not what was written; copy it or train anew"
+        )
     for layer, code in _custom_code(config):
-        raise ModelError(f"{path}: layer '{layer}' is code of its own ({code}), which edgecat never runs; build the model from Keras's own layers only")
+        raise ModelError(
+            f"{path}: layer '{layer}' is code of its own ({code}), which edgecat never runs; build the model from Keras's own layers only"
+        )
 
 
 def _custom_code(config: Any, layer: str = "model") -> Iterator[tuple[str, str]]:
@@ -73,10 +90,15 @@ def _custom_code(config: Any, layer: str = "model") -> Iterator[tuple[str, str]]
         kind, own = config.get("class_name"), config.get("config")
         if isinstance(own, dict):
             layer = str(own.get("name", layer))
-        module, registered = str(config.get("module") or "keras"), str(config.get("registered_name") or "")
+        module, registered = (
+            str(config.get("module") or "keras"),
+            str(config.get("registered_name") or ""),
+        )
         if kind in ("Lambda", "__lambda__"):
             yield layer, "a Lambda"
-        elif kind is not None and (module.split(".", maxsplit=1)[0] not in ("keras", "builtins") or ">" in registered):
+        elif kind is not None and (
+            module.split(".", maxsplit=1)[0] not in ("keras", "builtins") or ">" in registered
+        ):
             yield layer, str(kind if kind != "function" else own)
         for key, item in config.items():
             if key not in ("compile_config", "build_config"):
@@ -100,14 +122,18 @@ def load_model(path: Path) -> keras.Model:
         if isinstance(error, OSError) and error.errno:  # such as a full disk: no fault of the file
             raise
         reason = " ".join(str(error).split())
-        raise ModelError(f"{path}: Keras {keras.version()} cannot load this file ({reason[:200]}); save it anew with this version") from None
+        raise ModelError(
+            f"{path}: Keras {keras.version()} cannot load this file ({reason[:200]}); save it anew with this version"
+        ) from None
 
 
 def load(path: Path) -> tuple[keras.Model, ModelCard]:
     """A checkpoint of edgecat. Raises ModelError; one with code in it is refused, never run."""
     model, card = load_model(path), read_card(path)
     if model.output_shape[-1] != len(card.labels):
-        raise ModelError(f"{path}: {model.output_shape[-1]} outputs, but {len(card.labels)} labels in its card; train it anew")
+        raise ModelError(
+            f"{path}: {model.output_shape[-1]} outputs, but {len(card.labels)} labels in its card; train it anew"
+        )
     return model, card
 
 
@@ -134,7 +160,9 @@ def _as_float16(weights: bytes) -> bytes:
 
         def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
             if isinstance(item, h5py.Dataset):
-                written = target.create_dataset(name, data=item[()].astype("float16") if item.dtype == "float32" else item[()])
+                written = target.create_dataset(
+                    name, data=item[()].astype("float16") if item.dtype == "float32" else item[()]
+                )
             else:
                 written = target.require_group(name)
             written.attrs.update(item.attrs)

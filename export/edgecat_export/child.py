@@ -37,7 +37,9 @@ class Said:
         self.pipe.send(text)
 
 
-def in_child(work: Callable[..., Any], *arguments: Any, folder: Path, say: Callable[[str], None]) -> Any:
+def in_child(
+    work: Callable[..., Any], *arguments: Any, folder: Path, say: Callable[[str], None]
+) -> Any:
     """`work(*arguments, said)` in a child; `say` hears what it puts into `said`. Raises ExportError, and what else of edgecat's errors `work` raised.
 
     All temporary files of the child lie in `folder`. The child ends when this call does, however that ends.
@@ -60,8 +62,14 @@ def in_child(work: Callable[..., Any], *arguments: Any, folder: Path, say: Calla
         child.join()
         status = child.exitcode or 0
         if status == -signal.SIGKILL:
-            raise ExportError(f"the conversion was killed, most likely by the system: it {_OUT_OF_MEMORY}") from None
-        how = f"crashed ({signal.Signals(-status).name})" if status < 0 else f"ended with exit status {status}"
+            raise ExportError(
+                f"the conversion was killed, most likely by the system: it {_OUT_OF_MEMORY}"
+            ) from None
+        how = (
+            f"crashed ({signal.Signals(-status).name})"
+            if status < 0
+            else f"ended with exit status {status}"
+        )
         raise ExportError(f"the conversion {how}; try another --format or precision") from None
     finally:
         if child.pid is not None:
@@ -79,7 +87,9 @@ def explained() -> Iterator[None]:
         raise _in_words(error, "exporting", tempfile.gettempdir()) from error
 
 
-def _work(pipe: Connection, folder: Path, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _work(
+    pipe: Connection, folder: Path, work: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
     threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
     said = Said(pipe)
     result: tuple[Any, EdgecatError | None]
@@ -88,9 +98,15 @@ def _work(pipe: Connection, folder: Path, work: Callable[..., Any], arguments: t
         os.dup2(null, 1)
         os.dup2(null, 2)
         if "fork" in multiprocessing.get_all_start_methods():
-            multiprocessing.set_start_method("fork", force=True)  # locks of that kind, such as tqdm's, leave nothing behind when the child is killed
-        tempfile.tempdir = os.environ["TMPDIR"] = str(folder)  # so that nothing is left of a converter that was killed
-        os.environ["KERAS_BACKEND"] = "tensorflow"  # the only backend that the TFLite converter takes
+            multiprocessing.set_start_method(
+                "fork", force=True
+            )  # locks of that kind, such as tqdm's, leave nothing behind when the child is killed
+        tempfile.tempdir = os.environ["TMPDIR"] = str(
+            folder
+        )  # so that nothing is left of a converter that was killed
+        os.environ["KERAS_BACKEND"] = (
+            "tensorflow"  # the only backend that the TFLite converter takes
+        )
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         result = work(*arguments, said), None
     except Exception as error:  # converters raise all kinds
@@ -105,7 +121,9 @@ def _end_with_parent(folder: Path) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        for _ in range(100):  # it was killed, and could not; here, another thread may still be writing
+        for _ in range(
+            100
+        ):  # it was killed, and could not; here, another thread may still be writing
             shutil.rmtree(folder, ignore_errors=True)
             if not folder.exists():
                 break
@@ -117,12 +135,18 @@ def _in_words(error: Exception, doing: str, temporary: str) -> EdgecatError:
     if isinstance(error, EdgecatError):
         return error
     if isinstance(error, ModuleNotFoundError):
-        return NotInstalledError(f"exporting needs '{error.name}'; install it with: pip install 'edgecat[export]'")
+        return NotInstalledError(
+            f"exporting needs '{error.name}'; install it with: pip install 'edgecat[export]'"
+        )
     if isinstance(error, MemoryError):
         return ExportError(f"{doing}: {_OUT_OF_MEMORY}")
     reason = " ".join(str(error).split())[:300]
-    if isinstance(error, OSError) and (error.errno in _NO_ROOM or any(os.strerror(number) in reason for number in _NO_ROOM)):
-        return ExportError(f"{doing}: no room for temporary files in {temporary} ({error.strerror or reason}); make some, or set TMPDIR to a folder with room")
+    if isinstance(error, OSError) and (
+        error.errno in _NO_ROOM or any(os.strerror(number) in reason for number in _NO_ROOM)
+    ):
+        return ExportError(
+            f"{doing}: no room for temporary files in {temporary} ({error.strerror or reason}); make some, or set TMPDIR to a folder with room"
+        )
     if isinstance(error, OSError) and error.strerror:
         return ExportError(f"{doing}: {error.filename or temporary}: {error.strerror}")
     return ExportError(f"{doing} failed ({type(error).__name__}: {reason})")

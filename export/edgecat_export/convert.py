@@ -29,20 +29,26 @@ def layer_of_tensor(name: str) -> str | None:
     return found[1] if found else None
 
 
-def _traceable(folded: keras.Model, batch: int | None) -> tuple[keras.Model, tf.types.experimental.GenericFunction, tf.TensorSpec]:
+def _traceable(
+    folded: keras.Model, batch: int | None
+) -> tuple[keras.Model, tf.types.experimental.GenericFunction, tf.TensorSpec]:
     def clone(layer: keras.Layer) -> keras.Layer:
         if not isinstance(layer, keras.Layer):  # an operation, such as the sum of two layers
             return layer
         return type(layer).from_config(layer.get_config() | {"name": f"{layer.name}."})
 
     model = keras.models.clone_model(folded, clone_function=clone)
-    model.name = "model"  # not the one that counts the models of this process: equal models give equal bytes
+    model.name = (
+        "model"  # not the one that counts the models of this process: equal models give equal bytes
+    )
     model.set_weights(folded.get_weights())
     pixels = tf.TensorSpec((batch, *folded.input.shape[1:]), tf.float32, name="pixels")
     return model, tf.function(lambda pixels: {"scores": model(pixels, training=False)}), pixels
 
 
-def _naming_the_layer(to_float: Callable[[keras.Model, str], bytes]) -> Callable[[keras.Model, str], bytes]:
+def _naming_the_layer(
+    to_float: Callable[[keras.Model, str], bytes],
+) -> Callable[[keras.Model, str], bytes]:
     """Raises ExportError that names the layer which cannot be converted: none of the converters does."""
 
     @functools.wraps(to_float)
@@ -52,7 +58,10 @@ def _naming_the_layer(to_float: Callable[[keras.Model, str], bytes]) -> Callable
         except (OSError, MemoryError):
             raise
         except Exception as error:  # converters raise all kinds
-            first, last = 1, len(folded.operations) - 1  # behind the input; the model up to `last` fails
+            first, last = (
+                1,
+                len(folded.operations) - 1,
+            )  # behind the input; the model up to `last` fails
             while first < last:
                 middle = (first + last) // 2
                 try:
@@ -74,8 +83,12 @@ def to_tflite(folded: keras.Model, precision: str) -> bytes:
     """A `.tflite` of batch 1 and built-in operations only; input and output are float32 in either precision."""
     model, function, pixels = _traceable(folded, batch=1)
     holder = tf.Module()
-    holder.variables_of_model = [variable.value for variable in model.variables]  # the converter freezes what it can track
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function(pixels)], holder)
+    holder.variables_of_model = [
+        variable.value for variable in model.variables
+    ]  # the converter freezes what it can track
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [function.get_concrete_function(pixels)], holder
+    )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if precision == "fp16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -100,18 +113,24 @@ def _name_by_layer(model: onnx.ModelProto) -> None:
     """Name nodes and tensors LAYER/OPERATION: tf2onnx leaves layers out and numbers on from one conversion to the next."""
     graph = model.graph
     graph.name, graph.doc_string = "edgecat", ""
-    names = {"": ""} | {value.name: value.name for value in (*graph.input, *graph.output)}  # no name: an optional input or output left out
+    names = {"": ""} | {
+        value.name: value.name for value in (*graph.input, *graph.output)
+    }  # no name: an optional input or output left out
     constants = {constant.name for constant in graph.initializer}
     taken: set[str] = set()
     for node in graph.node:
-        layers = map(layer_of_tensor, (node.output[0], *filter(constants.__contains__, reversed(node.input))))
+        layers = map(
+            layer_of_tensor, (node.output[0], *filter(constants.__contains__, reversed(node.input)))
+        )
         name = base = f"{next(filter(None, layers), graph.name)}/{node.op_type}"
         while name in taken:
             name = f"{base}_{len(taken)}"
         taken.add(name)
         for number, output in enumerate(node.output):
             names.setdefault(output, name if number == 0 else f"{name}.{number}")
-        for number, tensor in enumerate(node.input):  # what no node before this one made is a constant
+        for number, tensor in enumerate(
+            node.input
+        ):  # what no node before this one made is a constant
             names.setdefault(tensor, f"{name}:{number}")
         node.name = name
         node.input[:] = [names[tensor] for tensor in node.input]
@@ -134,7 +153,11 @@ def _store_weights_as_float16(model: onnx.ModelProto) -> None:
         if tensor.data_type == onnx.TensorProto.FLOAT and tensor.dims:
             name, values = tensor.name, onnx.numpy_helper.to_array(tensor)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_fp16"))
-            casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], name=f"{name}_cast", to=onnx.TensorProto.FLOAT))
+            casts.append(
+                onnx.helper.make_node(
+                    "Cast", [tensor.name], [name], name=f"{name}_cast", to=onnx.TensorProto.FLOAT
+                )
+            )
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)

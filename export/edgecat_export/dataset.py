@@ -45,7 +45,10 @@ class Dataset:
 
     def digest(self) -> str:
         """sha256 over every photo's label and content, whatever the files' names and order."""
-        lines = sorted(f"{label} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path, label, _ in self.photos)
+        lines = sorted(
+            f"{label} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+            for path, label, _ in self.photos
+        )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def warnings(self) -> list[str]:
@@ -53,7 +56,9 @@ class Dataset:
         small, large = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
         if counts[large] < IMBALANCE * counts[small]:
             return []
-        return [f"'{large}' has {counts[large]} photos, '{small}' only {counts[small]}: the model will lean to '{large}'; add photos of '{small}'"]
+        return [
+            f"'{large}' has {counts[large]} photos, '{small}' only {counts[small]}: the model will lean to '{large}'; add photos of '{small}'"
+        ]
 
 
 def find_dataset(folders: Sequence[str], exclude: Iterable[str] = ()) -> Dataset:
@@ -66,11 +71,18 @@ def find_dataset(folders: Sequence[str], exclude: Iterable[str] = ()) -> Dataset
     excluded = set(exclude)
     photos = [photo for photo in find_labelled_photos(folders) if photo.path.name not in excluded]
     shared = Counter((photo.origin, _prefix(photo)) for photo in photos)
-    photos = [photo._replace(origin=prefix) if (prefix := _prefix(photo)) and shared[photo.origin, prefix] >= FEW_FROM_ORIGIN else photo for photo in photos]
+    photos = [
+        photo._replace(origin=prefix)
+        if (prefix := _prefix(photo)) and shared[photo.origin, prefix] >= FEW_FROM_ORIGIN
+        else photo
+        for photo in photos
+    ]
     labels = tuple(sorted({photo.label for photo in photos}))
     if len(labels) < 2:
         found = f"only one class, '{labels[0]}'" if labels else "no photos"
-        raise DataError(f"{', '.join(folders)}: {found}; expected one folder of photos for each of at least two classes, such as cats/ and dogs/")
+        raise DataError(
+            f"{', '.join(folders)}: {found}; expected one folder of photos for each of at least two classes, such as cats/ and dogs/"
+        )
     return Dataset(tuple(photos), labels)
 
 
@@ -111,7 +123,9 @@ def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Data
     held_back: set[int] = set()
     for label, total in dataset.counts().items():
         if total < 2:
-            raise DataError(f"class '{label}' has one photo; expected at least two, one to train on and one to validate on")
+            raise DataError(
+                f"class '{label}' has one photo; expected at least two, one to train on and one to validate on"
+            )
         parts: dict[Part, list[int]] = {}
         for index, photo in enumerate(dataset.photos):
             if photo.label == label:
@@ -129,14 +143,21 @@ def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Data
     return Dataset(training, dataset.labels), Dataset(validated, dataset.labels)
 
 
-def choose_photos(dataset: Dataset, labels: tuple[str, ...], seed: int, check: Callable[[Dataset], Dataset] = lambda chosen: chosen) -> tuple[Dataset, Dataset]:
+def choose_photos(
+    dataset: Dataset,
+    labels: tuple[str, ...],
+    seed: int,
+    check: Callable[[Dataset], Dataset] = lambda chosen: chosen,
+) -> tuple[Dataset, Dataset]:
     """Distinct photos to calibrate on and others to verify on, the same share of each class, seeded. Raises DataError.
 
     `check` may leave some of the chosen photos out.
     """
     unknown = sorted(set(dataset.labels) - set(labels))
     if unknown:
-        raise DataError(f"class folder '{unknown[0]}' is no label of the model; expected {', '.join(labels)}")
+        raise DataError(
+            f"class folder '{unknown[0]}' is no label of the model; expected {', '.join(labels)}"
+        )
     order = np.random.default_rng(seed).permutation(len(dataset.photos))
     seen: set[str] = set()
     distinct = []
@@ -149,7 +170,9 @@ def choose_photos(dataset: Dataset, labels: tuple[str, ...], seed: int, check: C
             break
     distinct = list(check(Dataset(tuple(distinct), dataset.labels)).photos)
     if len(distinct) < 2:
-        raise DataError("only one photo, or copies of one; expected some to calibrate on and others to verify on")
+        raise DataError(
+            "only one photo, or copies of one; expected some to calibrate on and others to verify on"
+        )
     cut = min(CALIBRATION_PHOTOS, len(distinct) // 2)
     return Dataset(tuple(distinct[:cut]), labels), Dataset(tuple(distinct[cut:]), labels)
 
@@ -168,7 +191,10 @@ def check_photos(dataset: Dataset, recipe: InputRecipe, report: Callable[[str], 
         problems = list(pool.map(problem, dataset.photos))
     for text in filter(None, problems):
         report(f"left out: {text}")
-    kept = Dataset(tuple(photo for photo, text in zip(dataset.photos, problems, strict=True) if text is None), dataset.labels)
+    kept = Dataset(
+        tuple(photo for photo, text in zip(dataset.photos, problems, strict=True) if text is None),
+        dataset.labels,
+    )
     before = dataset.counts()
     for label, count in kept.counts().items():
         if before[label] and not count:
@@ -176,11 +202,15 @@ def check_photos(dataset: Dataset, recipe: InputRecipe, report: Callable[[str], 
     return kept
 
 
-def pixel_batches(photos: Sequence[Path], recipe: InputRecipe, size: int = 32) -> Iterator[npt.NDArray[np.uint8]]:
+def pixel_batches(
+    photos: Sequence[Path], recipe: InputRecipe, size: int = 32
+) -> Iterator[npt.NDArray[np.uint8]]:
     """The photos' pixels as the device reads them, in batches (photos, height, width, 3)."""
     with ThreadPoolExecutor(2) as pool:
         for start in range(0, len(photos), size):
-            yield np.stack(list(pool.map(lambda path: read_pixels(path, recipe), photos[start : start + size])))
+            yield np.stack(
+                list(pool.map(lambda path: read_pixels(path, recipe), photos[start : start + size]))
+            )
 
 
 def normalise(pixels: npt.NDArray[np.uint8], recipe: InputRecipe) -> npt.NDArray[np.float32]:
@@ -200,5 +230,7 @@ def repeats(dataset: Dataset) -> dict[Part, int]:
 def balanced_order(dataset: Dataset, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Indices of one epoch, shuffled, each as often as `repeats` says."""
     times = repeats(dataset)
-    order = np.repeat(np.arange(len(dataset.photos)), [times[part_of(photo)] for photo in dataset.photos])
+    order = np.repeat(
+        np.arange(len(dataset.photos)), [times[part_of(photo)] for photo in dataset.photos]
+    )
     return rng.permutation(order)

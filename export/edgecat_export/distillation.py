@@ -53,9 +53,7 @@ def _first_trainable(model: keras.Model) -> Any:
     weighted = [layer for layer in model.layers if layer.weights]
     normalisation = keras.layers.BatchNormalization
     learning = [
-        layer
-        for layer in weighted
-        if layer.trainable and not isinstance(layer, normalisation)
+        layer for layer in weighted if layer.trainable and not isinstance(layer, normalisation)
     ]
     return None if learning[0] is weighted[0] else learning[0]
 

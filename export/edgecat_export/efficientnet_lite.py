@@ -124,4 +124,3 @@ def _multiple_of_8(channels: float) -> int:
     """Round to a multiple of 8, but down by 10 % at most."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8
-

@@ -33,12 +33,19 @@ class Base:
         """`model` takes what `recipe` makes of photos, and ends in (batch, channels)."""
         self.folded = fold_batch_normalization(model)
         self.recipe = recipe
-        content = hashlib.sha256(json.dumps([type(layer).__name__ for layer in model.layers]).encode())
+        content = hashlib.sha256(
+            json.dumps([type(layer).__name__ for layer in model.layers]).encode()
+        )
         for weight in model.get_weights():
             content.update(f"{weight.shape}".encode() + weight.tobytes())
         self.digest = content.hexdigest()
 
-    def features(self, photos: Sequence[Path], mirrored: bool = False, on_step: Callable[[int], None] = lambda done: None) -> Features:
+    def features(
+        self,
+        photos: Sequence[Path],
+        mirrored: bool = False,
+        on_step: Callable[[int], None] = lambda done: None,
+    ) -> Features:
         """Of the photos as the device reads them, or of their mirror images; (photos, channels), with the precision of float16.
 
         A file of them is found again only for the same photos in the same order, weights, recipe and version of edgecat.
@@ -47,7 +54,11 @@ class Base:
         for start in range(0, len(photos), AT_ONCE):
             some = photos[start : start + AT_ONCE]
             contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in some]
-            key = hashlib.sha256(json.dumps([version("edgecat"), self.digest, repr(self.recipe), mirrored, contents]).encode()).hexdigest()
+            key = hashlib.sha256(
+                json.dumps(
+                    [version("edgecat"), self.digest, repr(self.recipe), mirrored, contents]
+                ).encode()
+            ).hexdigest()
             found = _kept(f"{key}.npy", len(some))
             if found is None:
                 found = self._compute(some, mirrored).astype(np.float16)
@@ -72,7 +83,12 @@ class _Photos(keras.utils.PyDataset):  # type: ignore[misc]
         return math.ceil(len(self.photos) / BATCH)
 
     def __getitem__(self, index: int) -> tuple[Features]:
-        pixels = np.stack([read_pixels(path, self.recipe) for path in self.photos[index * BATCH : (index + 1) * BATCH]])
+        pixels = np.stack(
+            [
+                read_pixels(path, self.recipe)
+                for path in self.photos[index * BATCH : (index + 1) * BATCH]
+            ]
+        )
         return (normalise(pixels[:, :, ::-1] if self.mirrored else pixels, self.recipe),)
 
 

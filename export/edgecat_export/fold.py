@@ -21,7 +21,11 @@ TRAINING_ONLY = (
     keras.layers.CutMix,
     keras.layers.MixUp,
     keras.layers.RandAugment,
-    *(layer for name, layer in vars(keras.layers).items() if name.startswith("Random") and name != "RandomCrop"),
+    *(
+        layer
+        for name, layer in vars(keras.layers).items()
+        if name.startswith("Random") and name != "RandomCrop"
+    ),
 )
 # What the engines' weighted kernels do themselves; any other activation is an operation with a range of its own.
 _FUSED_ACTIVATIONS = (keras.activations.linear, keras.activations.relu, keras.activations.relu6)
@@ -34,7 +38,9 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     another activation that is an operation of its own) becomes `NAME_logits` and an activation `NAME`. A normalisation that
     follows no weighted layer becomes a depthwise convolution.
     """
-    plain = keras.Model(model.inputs[0], model.outputs[0])  # a Sequential too, and without what compile() left
+    plain = keras.Model(
+        model.inputs[0], model.outputs[0]
+    )  # a Sequential too, and without what compile() left
     originals = {operation.name: operation for operation in plain.operations}
     originals |= {f"{name}_logits": layer for name, layer in originals.items()}
     weighted_by_output: dict[int, keras.Layer] = {}
@@ -42,7 +48,9 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
     def clone(layer: keras.Layer) -> keras.Layer:
         if isinstance(layer, keras.Model):
-            raise ValueError(f"layer {layer.name!r} is a model itself: build on its .input and .output instead of calling it")
+            raise ValueError(
+                f"layer {layer.name!r} is a model itself: build on its .input and .output instead of calling it"
+            )
         if not isinstance(layer, keras.Layer):  # an operation, such as the sum of two layers
             return layer
         config = layer.get_config() | {"dtype": "float32"}
@@ -69,12 +77,16 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         return output
 
     pixels = keras.Input(model.inputs[0].shape[1:], name="pixels")
-    folded = keras.models.clone_model(plain, input_tensors=pixels, clone_function=clone, call_function=call)
+    folded = keras.models.clone_model(
+        plain, input_tensors=pixels, clone_function=clone, call_function=call
+    )
     for layer in folded.layers:
         if isinstance(layer, _WEIGHTED):
             normalization = normalizations.get(layer.name)
             alone = normalization is originals[layer.name]
-            kernel, *bias = [np.ones(layer.kernel.shape)] if alone else originals[layer.name].get_weights()
+            kernel, *bias = (
+                [np.ones(layer.kernel.shape)] if alone else originals[layer.name].get_weights()
+            )
             weights = kernel, bias[0] if bias else np.zeros(layer.bias.shape)
             layer.set_weights(_fold(*weights, normalization) if normalization else weights)
         elif layer.weights:
@@ -82,11 +94,19 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     return folded
 
 
-def _fold(kernel: np.ndarray, bias: np.ndarray, normalization: keras.Layer) -> tuple[np.ndarray, np.ndarray]:
+def _fold(
+    kernel: np.ndarray, bias: np.ndarray, normalization: keras.Layer
+) -> tuple[np.ndarray, np.ndarray]:
     def value(weight: Any, missing: float) -> np.ndarray:
-        return np.full(bias.shape, missing) if weight is None else keras.ops.convert_to_numpy(weight).astype(np.float64)
+        return (
+            np.full(bias.shape, missing)
+            if weight is None
+            else keras.ops.convert_to_numpy(weight).astype(np.float64)
+        )
 
-    scale = value(normalization.gamma, 1) / np.sqrt(value(normalization.moving_variance, 1) + normalization.epsilon)
+    scale = value(normalization.gamma, 1) / np.sqrt(
+        value(normalization.moving_variance, 1) + normalization.epsilon
+    )
     bias = value(normalization.beta, 0) + (bias - value(normalization.moving_mean, 0)) * scale
     if kernel.shape[-1] != len(scale):  # depthwise: (height, width, channels, multiplier)
         scale = scale.reshape(kernel.shape[-2:])

@@ -16,7 +16,13 @@ from edgecat.model_file import ZIP_NAME, ModelCard
 from edgecat_export.architectures import find_architecture
 
 
-def imagenet_checkpoint(folder: Path, architecture: str, weights: str, size: int | None = None, alpha: float | None = None) -> Path:
+def imagenet_checkpoint(
+    folder: Path,
+    architecture: str,
+    weights: str,
+    size: int | None = None,
+    alpha: float | None = None,
+) -> Path:
     """Write the architecture as trained on ImageNet, with its names and groups in the card, as a checkpoint into `folder`.
 
     `weights` is "imagenet", which keras.applications downloads, or a file of them. Raises ModelError, DataError.
@@ -24,10 +30,17 @@ def imagenet_checkpoint(folder: Path, architecture: str, weights: str, size: int
     found = find_architecture(architecture, alpha, imagenet=True)
     size, alpha = size or found.size, alpha or found.alpha
     if weights != "imagenet" and not Path(weights).is_file():
-        raise DataError(f"{weights}: no such file; expected ImageNet weights as .h5 or .weights.h5, or the word imagenet")
+        raise DataError(
+            f"{weights}: no such file; expected ImageNet weights as .h5 or .weights.h5, or the word imagenet"
+        )
     try:
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():  # Keras shows on stdout how far the download is
-            warnings.simplefilter("ignore")  # of a file that does not fit, a hundred lines before the error
+        with (
+            contextlib.redirect_stdout(sys.stderr),
+            warnings.catch_warnings(),
+        ):  # Keras shows on stdout how far the download is
+            warnings.simplefilter(
+                "ignore"
+            )  # of a file that does not fit, a hundred lines before the error
             model = found.network(size, alpha, weights, top=True)
     except ModelError as error:
         raise ModelError(f"{architecture}: {error}") from None
@@ -40,16 +53,21 @@ def imagenet_checkpoint(folder: Path, architecture: str, weights: str, size: int
             ) from None
         reason = str(error).strip().splitlines()[0]
         size_of = f"{width} and size {size}" if width else f" with size {size}"
-        raise ModelError(f"no ImageNet weights of {architecture}{size_of}: {reason}; give a file with --weights FILE") from None
+        raise ModelError(
+            f"no ImageNet weights of {architecture}{size_of}: {reason}; give a file with --weights FILE"
+        ) from None
     card = ModelCard(
         name=f"{architecture}-imagenet",
         architecture=architecture,
         labels=tuple(known.name for known in imagenet_classes()),
         groups=imagenet_groups(),
         input=found.imagenet_recipe(size),
-        training={"data": "ImageNet (ILSVRC 2012)", "weights": Path(weights).name} | ({} if alpha is None else {"alpha": alpha}),
+        training={"data": "ImageNet (ILSVRC 2012)", "weights": Path(weights).name}
+        | ({} if alpha is None else {"alpha": alpha}),
         made_by=_made_by(architecture, weights, size, alpha),
-        licence=found.imagenet_licence if weights == "imagenet" else "",  # of a file it is not known
+        licence=found.imagenet_licence
+        if weights == "imagenet"
+        else "",  # of a file it is not known
     )
     path = folder / f"{card.name}.keras"
     model.save(path)
@@ -59,7 +77,19 @@ def imagenet_checkpoint(folder: Path, architecture: str, weights: str, size: int
 
 
 def _made_by(architecture: str, weights: str, size: int, alpha: float | None) -> dict[str, str]:
-    words = ["edgecat", "export", architecture, "--weights", Path(weights).name, "--size", str(size)]
+    words = [
+        "edgecat",
+        "export",
+        architecture,
+        "--weights",
+        Path(weights).name,
+        "--size",
+        str(size),
+    ]
     words += [] if alpha is None else ["--alpha", f"{alpha:g}"]
-    digest = {} if weights == "imagenet" else {"sha256": hashlib.sha256(Path(weights).read_bytes()).hexdigest()}
+    digest = (
+        {}
+        if weights == "imagenet"
+        else {"sha256": hashlib.sha256(Path(weights).read_bytes()).hexdigest()}
+    )
     return {"command": shlex.join(words), "weights": Path(weights).name, **digest}

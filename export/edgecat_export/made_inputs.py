@@ -33,7 +33,9 @@ def made_inputs(model: keras.Model, recipe: InputRecipe) -> Pixels:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             likelihood = tf.reduce_sum(wanted * tf.math.log(model(values, training=False) + 1e-7))
-        uphill = tf.nn.avg_pool2d(tape.gradient(likelihood, values), 5, 1, "SAME")  # smooth: shapes, not single pixels
+        uphill = tf.nn.avg_pool2d(
+            tape.gradient(likelihood, values), 5, 1, "SAME"
+        )  # smooth: shapes, not single pixels
         uphill /= tf.math.reduce_std(uphill, axis=(1, 2, 3), keepdims=True) + 1e-12
         return tf.clip_by_value(values + STEP / std * uphill, least, most)
 
@@ -61,5 +63,9 @@ def noise(recipe: InputRecipe, count: int = 48, seed: int = 0) -> Pixels:
         planes = np.fft.irfft2(phases / frequency**steepness, s=(height, width))
         planes /= planes.std(axis=(1, 2), keepdims=True)
         colour = planes[0] + rng.uniform(0.1, 0.6) * planes[1:]  # (3, height, width)
-        picture[:] = np.clip(rng.uniform(80, 170) + rng.uniform(20, 70) * colour, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+        picture[:] = (
+            np.clip(rng.uniform(80, 170) + rng.uniform(20, 70) * colour, 0, 255)
+            .astype(np.uint8)
+            .transpose(1, 2, 0)
+        )
     return pictures

@@ -60,24 +60,64 @@ def tflite_metadata(card: ModelCard) -> bytes:
     """The flatbuffer ModelMetadata."""
     b = flatbuffers.Builder(1024)
     recipe = card.input
-    size = _table(b, {0: (b.PrependUint32Slot, recipe.width), 1: (b.PrependUint32Slot, recipe.height)})
+    size = _table(
+        b, {0: (b.PrependUint32Slot, recipe.width), 1: (b.PrependUint32Slot, recipe.height)}
+    )
     image = _table(b, {0: (b.PrependInt8Slot, _RGB), 1: (b.PrependUOffsetTRelativeSlot, size)})
-    image_content = _table(b, {0: (b.PrependUint8Slot, _IMAGE_PROPERTIES), 1: (b.PrependUOffsetTRelativeSlot, image)})
-    options = _offsets(b, {0: _floats(b, *_channels(recipe.mean)), 1: _floats(b, *_channels(recipe.std))})
-    unit = _table(b, {0: (b.PrependUint8Slot, _NORMALIZATION_OPTIONS), 1: (b.PrependUOffsetTRelativeSlot, options)})
+    image_content = _table(
+        b, {0: (b.PrependUint8Slot, _IMAGE_PROPERTIES), 1: (b.PrependUOffsetTRelativeSlot, image)}
+    )
+    options = _offsets(
+        b, {0: _floats(b, *_channels(recipe.mean)), 1: _floats(b, *_channels(recipe.std))}
+    )
+    unit = _table(
+        b,
+        {
+            0: (b.PrependUint8Slot, _NORMALIZATION_OPTIONS),
+            1: (b.PrependUOffsetTRelativeSlot, options),
+        },
+    )
     # The range of what the model reads; for integer inputs the runtime quantises it from there.
     ends = recipe.normalise(np.array([[0] * 3, [255] * 3]))
     stats = _offsets(b, {0: _floats(b, float(ends.max())), 1: _floats(b, float(ends.min()))})
-    read = _offsets(b, {0: b.CreateString("image"), 1: b.CreateString("RGB photo"), 3: image_content, 4: _vector(b, [unit]), 5: stats})
+    read = _offsets(
+        b,
+        {
+            0: b.CreateString("image"),
+            1: b.CreateString("RGB photo"),
+            3: image_content,
+            4: _vector(b, [unit]),
+            5: stats,
+        },
+    )
 
     name = b.CreateString(LABELS_NAME)
-    labels = _table(b, {0: (b.PrependUOffsetTRelativeSlot, name), 2: (b.PrependInt8Slot, _TENSOR_AXIS_LABELS)})
+    labels = _table(
+        b, {0: (b.PrependUOffsetTRelativeSlot, name), 2: (b.PrependInt8Slot, _TENSOR_AXIS_LABELS)}
+    )
     feature = _table(b, {})
-    score_content = _table(b, {0: (b.PrependUint8Slot, _FEATURE_PROPERTIES), 1: (b.PrependUOffsetTRelativeSlot, feature)})
+    score_content = _table(
+        b,
+        {0: (b.PrependUint8Slot, _FEATURE_PROPERTIES), 1: (b.PrependUOffsetTRelativeSlot, feature)},
+    )
     score_stats = _offsets(b, {0: _floats(b, 1.0), 1: _floats(b, 0.0)})
-    said = _offsets(b, {0: b.CreateString("probability"), 1: b.CreateString("one a label"), 3: score_content, 5: score_stats, 6: _vector(b, [labels])})
+    said = _offsets(
+        b,
+        {
+            0: b.CreateString("probability"),
+            1: b.CreateString("one a label"),
+            3: score_content,
+            5: score_stats,
+            6: _vector(b, [labels]),
+        },
+    )
     subgraph = _offsets(b, {2: _vector(b, [read]), 3: _vector(b, [said])})
-    model = {0: card.name, 1: f"edgecat {card.architecture}: {', '.join(card.labels[:8])}", 5: card.licence, 7: "1.0.0"}
+    model = {
+        0: card.name,
+        1: f"edgecat {card.architecture}: {', '.join(card.labels[:8])}",
+        5: card.licence,
+        7: "1.0.0",
+    }
     strings = {slot: b.CreateString(text) for slot, text in model.items()}
     b.Finish(_offsets(b, {**strings, 3: _vector(b, [subgraph])}), b"M001")
     return bytes(b.Output())
@@ -91,7 +131,9 @@ def _table(b: Any, slots: dict[int, tuple[Any, int]]) -> int:
 
 
 def _offsets(b: Any, slots: dict[int, int]) -> int:
-    return _table(b, {slot: (b.PrependUOffsetTRelativeSlot, offset) for slot, offset in slots.items()})
+    return _table(
+        b, {slot: (b.PrependUOffsetTRelativeSlot, offset) for slot, offset in slots.items()}
+    )
 
 
 def _vector(b: Any, offsets: list[int]) -> int:

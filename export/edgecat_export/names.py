@@ -15,14 +15,18 @@ ARCHITECTURES = (
     "mobilenet_v2",
     "resnet50",
 )
-Ranges = dict[str, tuple[float, float]]  # lowest and highest output of each layer of a folded model, by the layer's name
+Ranges = dict[
+    str, tuple[float, float]
+]  # lowest and highest output of each layer of a folded model, by the layer's name
 
 
 class Statistics(NamedTuple):
     """What int8 needs to know of a folded model's layers; a checkpoint carries it, so that it can be exported without photos."""
 
     ranges: Ranges
-    means: Mapping[str, Sequence[float]]  # of each channel of what layers with weights read, by the name of the layer that puts it out
+    means: Mapping[
+        str, Sequence[float]
+    ]  # of each channel of what layers with weights read, by the name of the layer that puts it out
 
 
 def unknown_architecture(name: str, known: Sequence[str]) -> ModelError:

@@ -16,7 +16,7 @@ SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the fine-tuned weights
 TEMPERATURES = np.geomspace(0.25, 4, 241)
 FEW_PHOTOS = 50  # fewer say nothing of a temperature
 
-Scores = npt.NDArray[np.float32]  # (photos, labels)
+Scores = npt.NDArray[Any]  # (photos, labels), floats
 
 
 def weights_of_origins(photos: Sequence[LabelledPhoto]) -> npt.NDArray[np.float64]:
@@ -50,33 +50,40 @@ def interpolate(
 
     Wortsman et al. 2022, arXiv 2109.01903: a part of the way back towards the network that was
     not fine-tuned costs nothing where it was trained, and is more often right elsewhere. The
-    smallest of `SHARES` is chosen whose weighted loss is within one standard error of the best.
+    smallest of `SHARES` is chosen whose weighted loss is above the best by one standard error of
+    their difference at most.
     """
     tuned = [np.array(value) for value in model.get_weights()]
-    means, errors = {}, {}
+    found = {}
     for share in SHARES:
         _set_mean(model, start, tuned, share)
         scores = answer()
-        each = losses(temper(scores, find_temperature(scores, targets, weights)), targets)
-        means[share] = float(weights @ each)
-        errors[share] = float(np.sqrt(weights**2 @ (each - means[share]) ** 2))
-    best = min(SHARES, key=means.__getitem__)
-    chosen = min(share for share in SHARES if means[share] <= means[best] + errors[best])
+        calibrated = temper(scores, find_temperature(scores, targets, weights))
+        found[share] = losses(calibrated, targets)
+    best = min(SHARES, key=lambda share: float((weights * found[share]).sum()))
+
+    def is_as_good(share: float) -> bool:
+        worse = found[share] - found[best]  # photo by photo
+        mean = (weights * worse).sum()
+        return bool(mean <= np.sqrt((weights**2 * (worse - mean) ** 2).sum()))
+
+    chosen = next(share for share in SHARES if is_as_good(share))
     _set_mean(model, start, tuned, chosen)
     return chosen
 
 
-def _set_mean(
-    model: keras.Model, start: Sequence[Any], tuned: Sequence[Any], share: float
-) -> None:
+def _set_mean(model: keras.Model, start: Sequence[Any], tuned: Sequence[Any], share: float) -> None:
     pairs = zip(start, tuned, strict=True)
     model.set_weights([(1 - share) * before + share * after for before, after in pairs])
 
 
 def temper(scores: Scores, temperature: float) -> npt.NDArray[np.float64]:
     """Return the scores that logits divided by `temperature` give, (photos, labels)."""
-    powers: npt.NDArray[np.float64] = np.clip(scores.astype(np.float64), 1e-7, 1) ** (1 / temperature)
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers: npt.NDArray[np.float64] = np.clip(scores.astype(np.float64), 1e-7, 1) ** (
+        1 / temperature
+    )
+    tempered: npt.NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return tempered
 
 
 def find_temperature(
@@ -90,9 +97,17 @@ def find_temperature(
         return 1.0
 
     def loss(temperature: float) -> float:
-        return float(weights @ losses(temper(scores, temperature), targets))
+        return float((weights * losses(temper(scores, temperature), targets)).sum())
 
     return round(float(min(TEMPERATURES, key=loss)), 4)
+
+
+def calibrated_loss(
+    scores: Scores, targets: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]
+) -> float:
+    """Return the weighted loss of the scores at their best temperature."""
+    calibrated = temper(scores, find_temperature(scores, targets, weights))
+    return float((weights * losses(calibrated, targets)).sum())
 
 
 def apply_temperature(model: keras.Model, temperature: float) -> None:

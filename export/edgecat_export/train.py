@@ -28,7 +28,12 @@ from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe
 from edgecat.plots import draw_history
 from edgecat_export import checkpoint
-from edgecat_export.architectures import build_classifier, find_architecture, freeze_all_but, imagenet_network
+from edgecat_export.architectures import (
+    build_classifier,
+    find_architecture,
+    freeze_all_but,
+    imagenet_network,
+)
 from edgecat_export.augmentation import augment
 from edgecat_export.calibrate import observe, statistics
 from edgecat_export.child import NotInstalledError, Said, in_child
@@ -51,10 +56,9 @@ from edgecat_export.memory import keep_freed_memory
 from edgecat_export.pipeline import export
 from edgecat_export.refine import (
     apply_temperature,
+    calibrated_loss,
     find_temperature,
     interpolate,
-    losses,
-    temper,
     weights_of_origins,
 )
 
@@ -62,7 +66,9 @@ HEAD_EPOCHS = 40  # before fine-tuning, on features that were computed once: sec
 LABEL_SMOOTHING = 0.05  # some labels are wrong
 AVERAGED = 0.5  # epochs: the reach of the moving average of the weights
 LICENCE = "Apache-2.0"
-NOT_THE_SAME = 0.01  # so much less accuracy of a file than of the checkpoint it was made of is worth a warning
+NOT_THE_SAME = (
+    0.01  # so much less accuracy of a file than of the checkpoint it was made of is worth a warning
+)
 
 Array = npt.NDArray[np.float32]
 
@@ -79,7 +85,9 @@ class Training:
     epochs: int
     batch: int = 32
     learning_rate: float = 3e-4
-    fine_tune: int | None = None  # the last blocks that are trained after the head; 0: the head alone; None: all layers
+    fine_tune: int | None = (
+        None  # the last blocks that are trained after the head; 0: the head alone; None: all layers
+    )
     mixup: float = 0.2
     augment: float = 1.0  # strength of the photos' random changes
     validation: float = 0.05  # share of each class
@@ -90,7 +98,9 @@ class Training:
     scenes: tuple[str, ...] = ()  # origins whose photos others are pasted into
 
     def recipe(self) -> InputRecipe:
-        return dataclasses.replace(find_architecture(self.architecture).recipe(self.size), detail=self.detail)
+        return dataclasses.replace(
+            find_architecture(self.architecture).recipe(self.size), detail=self.detail
+        )
 
 
 class Progress(Protocol):
@@ -138,10 +148,16 @@ class Run:
     def read_history(self) -> None:
         if (self.folder / "last.keras").exists():
             with zipfile.ZipFile(self.folder / "last.keras") as archive:
-                self.history, self.base = json.loads(archive.read("history.json")), archive.read("base.txt").decode()
+                self.history, self.base = (
+                    json.loads(archive.read("history.json")),
+                    archive.read("base.txt").decode(),
+                )
         elif (self.folder / "history.csv").exists():  # complete: last.keras is gone
             with (self.folder / "history.csv").open(newline="") as file:
-                self.history = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+                self.history = [
+                    {key: float(value) for key, value in row.items()}
+                    for row in csv.DictReader(file)
+                ]
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -166,11 +182,20 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return math.ceil(len(self.order) / self.training.batch)
 
     def __getitem__(self, index: int) -> tuple[Array, Any]:
-        places = range(index * self.training.batch, min((index + 1) * self.training.batch, len(self.order)))
+        places = range(
+            index * self.training.batch, min((index + 1) * self.training.batch, len(self.order))
+        )
         inputs, targets = self.inputs(places), self.targets[self.order[places.start : places.stop]]
         if self.mixup:
-            share = np.float32(np.random.default_rng([self.training.seed, self.epoch, len(self.order) + index]).beta(self.mixup, self.mixup))
-            inputs, targets = share * inputs + (1 - share) * inputs[::-1], share * targets + (1 - share) * targets[::-1]
+            share = np.float32(
+                np.random.default_rng(
+                    [self.training.seed, self.epoch, len(self.order) + index]
+                ).beta(self.mixup, self.mixup)
+            )
+            inputs, targets = (
+                share * inputs + (1 - share) * inputs[::-1],
+                share * targets + (1 - share) * targets[::-1],
+            )
         return inputs, targets
 
 
@@ -183,9 +208,15 @@ class AugmentedPhotos(Batches):
 
     def inputs(self, places: range) -> Array:
         recipe = self.training.recipe()
-        strength, seeds = self.training.augment, ([self.training.seed, self.epoch, place] for place in places)
+        strength, seeds = (
+            self.training.augment,
+            ([self.training.seed, self.epoch, place] for place in places),
+        )
         photos = (self.dataset.photos[self.order[place]].path for place in places)
-        pixels = [augment(photo, recipe, np.random.default_rng(seed), strength, self.scenes) for photo, seed in zip(photos, seeds, strict=True)]
+        pixels = [
+            augment(photo, recipe, np.random.default_rng(seed), strength, self.scenes)
+            for photo, seed in zip(photos, seeds, strict=True)
+        ]
         return normalise(np.stack(pixels), recipe)
 
 
@@ -200,13 +231,17 @@ class PhotosAndDrift(AugmentedPhotos):
 class FeaturesOfPhotos(Batches):
     """What the frozen base made of photos, each as it is or mirrored; (batch, channels)."""
 
-    def __init__(self, variants: npt.NDArray[np.float32], dataset: Dataset, training: Training, epoch: int) -> None:
+    def __init__(
+        self, variants: npt.NDArray[np.float32], dataset: Dataset, training: Training, epoch: int
+    ) -> None:
         """`variants` are features of the dataset's photos in their order, (variants, photos, channels)."""
         super().__init__(dataset, training, epoch, training.mixup)
         self.variants = variants
 
     def inputs(self, places: range) -> Array:
-        chosen = np.random.default_rng([self.training.seed, self.epoch, places.start]).integers(len(self.variants), size=len(places))
+        chosen = np.random.default_rng([self.training.seed, self.epoch, places.start]).integers(
+            len(self.variants), size=len(places)
+        )
         features: Array = self.variants[chosen, self.order[places.start : places.stop]]
         return features
 
@@ -260,8 +295,12 @@ def read_training(folder: Path) -> Training:
     try:
         record = json.loads((folder / "training.json").read_text())["training"]
     except (OSError, ValueError, KeyError):
-        raise DataError(f"{folder}: no run to resume; expected a folder that 'edgecat train' has written") from None
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+        raise DataError(
+            f"{folder}: no run to resume; expected a folder that 'edgecat train' has written"
+        ) from None
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
+    }
     return Training(**fields)
 
 
@@ -269,20 +308,36 @@ def _train(run: Run, training: Training, progress: Progress) -> Path:
     keep_freed_memory()
     recipe = training.recipe()
     dataset = find_dataset(training.data, training.exclude)
-    progress.say("photos: " + ", ".join(f"{count} {label}" for label, count in dataset.counts().items()))
+    progress.say(
+        "photos: " + ", ".join(f"{count} {label}" for label, count in dataset.counts().items())
+    )
     for warning in dataset.warnings():
         progress.say(f"warning: {warning}")
     dataset = check_photos(dataset, recipe, progress.say)
     fitted, held_back = split(dataset, training.validation, training.seed)
-    data_record = {"photos": dataset.counts(), "validation_photos": held_back.counts(), "sha256": dataset.digest()}
-    run.write("training.json", json.dumps({"training": dataclasses.asdict(training), "data": data_record}, indent=1))
+    data_record = {
+        "photos": dataset.counts(),
+        "validation_photos": held_back.counts(),
+        "sha256": dataset.digest(),
+    }
+    run.write(
+        "training.json",
+        json.dumps({"training": dataclasses.asdict(training), "data": data_record}, indent=1),
+    )
     run.write("labels.txt", "".join(f"{label}\n" for label in dataset.labels))
     record = {**data_record, "weights": Path(training.weights).name if training.weights else None}
     asked = "alpha epochs batch learning_rate fine_tune mixup augment distill scenes seed exclude"
     record |= {key: getattr(training, key) for key in asked.split()}
     if training.weights and Path(training.weights).suffix == ".keras":
         record["started_from"] = read_card(Path(training.weights)).training
-    card = ModelCard(training.architecture, training.architecture, dataset.labels, recipe, training=record, licence=LICENCE)
+    card = ModelCard(
+        training.architecture,
+        training.architecture,
+        dataset.labels,
+        recipe,
+        training=record,
+        licence=LICENCE,
+    )
 
     if len(run.history) >= training.epochs:
         progress.say("all epochs are done")
@@ -290,7 +345,9 @@ def _train(run: Run, training: Training, progress: Progress) -> Path:
         _fit(run, training, _Parts(dataset, fitted, held_back), card, progress)
     _refine(run, training, held_back, progress)
     _calibrate(run.folder / "model.keras", fitted, training.seed, progress)
-    (run.folder / "last.keras").unlink(missing_ok=True)  # six times the checkpoint's size, and of no more use
+    (run.folder / "last.keras").unlink(
+        missing_ok=True
+    )  # six times the checkpoint's size, and of no more use
     _evaluate_as_on_a_device(run, training, held_back, progress)
     return run.folder / "model.keras"
 
@@ -324,7 +381,9 @@ class _OnPhotos:
         if training.fine_tune is not None:
             freeze_all_but(self.model, training.fine_tune)
         if training.distill and from_imagenet:
-            original = imagenet_network(training.architecture, training.weights, training.size, training.alpha)
+            original = imagenet_network(
+                training.architecture, training.weights, training.size, training.alpha
+            )
             if original is None:
                 progress.say(
                     f"{training.weights}: holds no head for the ImageNet classes, so what it knows of them is not kept; expected the file of the whole network"
@@ -333,7 +392,7 @@ class _OnPhotos:
                 self.learner = with_drift(self.model, original)
 
     def batches(self, epoch: int) -> Batches:
-        kind = AugmentedPhotos if self.learner is self.model else PhotosAndDrift
+        kind = PhotosAndDrift if len(self.learner.outputs) > 1 else AugmentedPhotos
         return kind(self.dataset, self.training, epoch, self.training.mixup)
 
     def answer(self) -> Array:
@@ -351,13 +410,24 @@ class _OnFeatures:
         self.whole = _build(training, parts.all.labels)
         base = _base(self.whole, training)
         if run.history and run.base != base.digest:
-            raise ModelError(f"{run.folder}: began with other weights than --weights {training.weights} gives now; start anew with another --out")
+            raise ModelError(
+                f"{run.folder}: began with other weights than --weights {training.weights} gives now; start anew with another --out"
+            )
         run.base = base.digest
-        self.learner = keras.models.load_model(run.folder / "last.keras") if run.history else _head(self.whole)
+        self.learner = (
+            keras.models.load_model(run.folder / "last.keras") if run.history else _head(self.whole)
+        )
         place = {photo: number for number, photo in enumerate(parts.all.photos)}
-        fitted, held_back = ([place[photo] for photo in part.photos] for part in (parts.fitted, parts.held_back))
-        plain, mirrored = (_features(base, parts.all, mirrored, progress) for mirrored in (False, True))
-        self.variants, self.validation = np.stack([plain[fitted], mirrored[fitted]]), plain[held_back]
+        fitted, held_back = (
+            [place[photo] for photo in part.photos] for part in (parts.fitted, parts.held_back)
+        )
+        plain, mirrored = (
+            _features(base, parts.all, mirrored, progress) for mirrored in (False, True)
+        )
+        self.variants, self.validation = (
+            np.stack([plain[fitted], mirrored[fitted]]),
+            plain[held_back],
+        )
 
     def batches(self, epoch: int) -> Batches:
         return FeaturesOfPhotos(self.variants, self.dataset, self.training, epoch)
@@ -385,8 +455,12 @@ def _fit(run: Run, training: Training, parts: _Parts, card: ModelCard, progress:
         began = time.monotonic()
         show = _ShowSteps(progress, f"epoch {epoch + 1}/{training.epochs}", steps)
         keep = _KeepWeights()
-        fit = learner.fit(lesson.batches(epoch + 1), shuffle=False, verbose=0, callbacks=[show, keep])
-        learner.set_weights([np.array(value) for value in learner.get_weights()])  # on JAX, the averages still share their memory with the optimiser's
+        fit = learner.fit(
+            lesson.batches(epoch + 1), shuffle=False, verbose=0, callbacks=[show, keep]
+        )
+        learner.set_weights(
+            [np.array(value) for value in learner.get_weights()]
+        )  # on JAX, the averages still share their memory with the optimiser's
         undo_repeats(learner, parts.fitted)
         row = {
             "epoch": epoch + 1,
@@ -395,11 +469,15 @@ def _fit(run: Run, training: Training, parts: _Parts, card: ModelCard, progress:
         }
         row["seconds"] = round(time.monotonic() - began, 1)
         if not math.isfinite(row["training_loss"]):
-            raise ModelError(f"training diverged in epoch {epoch + 1}; start again with a smaller --learning-rate")
+            raise ModelError(
+                f"training diverged in epoch {epoch + 1}; start again with a smaller --learning-rate"
+            )
         best = min((past["validation_loss"] for past in run.history), default=math.inf)
         run.history.append(row)
         if row["validation_loss"] < best:
-            made = dataclasses.replace(card, evaluation={"data": "validation part of the training photos", **row})
+            made = dataclasses.replace(
+                card, evaluation={"data": "validation part of the training photos", **row}
+            )
             checkpoint.save(lesson.model, made, run.folder / "model.keras")
         _write_history(run)
         learner.set_weights(keep.weights)
@@ -410,7 +488,9 @@ def _fit(run: Run, training: Training, parts: _Parts, card: ModelCard, progress:
 def _build(training: Training, labels: tuple[str, ...]) -> keras.Model:
     """As it is before any training: the same for the same seed and weights."""
     keras.utils.set_random_seed(training.seed)
-    model = build_classifier(training.architecture, len(labels), training.size, training.alpha, training.weights)
+    model = build_classifier(
+        training.architecture, len(labels), training.size, training.alpha, training.weights
+    )
     if training.weights is not None and _is_checkpoint(training.weights):
         _start_from(Path(training.weights), model, labels)
     return model
@@ -425,10 +505,16 @@ def _compile(learner: keras.Model, training: Training, steps: int) -> None:
     total = training.epochs * steps
     warmup = max(1, min(200, total // 5))
     schedule = keras.optimizers.schedules.CosineDecay(
-        training.learning_rate / 20, max(1, total - warmup), alpha=0.01, warmup_target=training.learning_rate, warmup_steps=warmup
+        training.learning_rate / 20,
+        max(1, total - warmup),
+        alpha=0.01,
+        warmup_target=training.learning_rate,
+        warmup_steps=warmup,
     )
     # What is validated and kept is the moving average of the weights over about the last half of an epoch: less noise, a flatter minimum.
-    optimizer = keras.optimizers.Adam(schedule, clipnorm=1.0, use_ema=True, ema_momentum=1 - 1 / max(1.0, AVERAGED * steps))
+    optimizer = keras.optimizers.Adam(
+        schedule, clipnorm=1.0, use_ema=True, ema_momentum=1 - 1 / max(1.0, AVERAGED * steps)
+    )
     classes = keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING)
     if len(learner.outputs) > 1:
         learner.compile(
@@ -462,11 +548,15 @@ def _start_from(path: Path, model: keras.Model, labels: tuple[str, ...]) -> None
     """Take over the weights of a checkpoint, its head too, such as one trained with a smaller input."""
     trained, card = checkpoint.load(path)
     if (card.architecture, card.labels) != (model.name, labels):
-        raise ModelError(f"{path}: {card.architecture} for {', '.join(card.labels)}; expected {model.name} for {', '.join(labels)}")
+        raise ModelError(
+            f"{path}: {card.architecture} for {', '.join(card.labels)}; expected {model.name} for {', '.join(labels)}"
+        )
     try:
         model.set_weights(trained.get_weights())
     except ValueError:
-        raise ModelError(f"{path}: of another width; expected --alpha {card.training.get('alpha')}") from None
+        raise ModelError(
+            f"{path}: of another width; expected --alpha {card.training.get('alpha')}"
+        ) from None
 
 
 def _calibrate(path: Path, dataset: Dataset, seed: int, progress: Progress) -> None:
@@ -474,10 +564,18 @@ def _calibrate(path: Path, dataset: Dataset, seed: int, progress: Progress) -> N
     progress.say("calibrating")
     model, card = checkpoint.load(path)
     photos, _ = choose_photos(dataset, card.labels, seed)
-    batches = (normalise(batch, card.input) for batch in pixel_batches([photo.path for photo in photos.photos], card.input))
+    batches = (
+        normalise(batch, card.input)
+        for batch in pixel_batches([photo.path for photo in photos.photos], card.input)
+    )
     folded = fold_batch_normalization(model)
     found = statistics(folded, observe(folded, batches), card.input)
-    record = {"photos": len(photos.photos), "sha256": photos.digest(), "seed": seed, **found._asdict()}
+    record = {
+        "photos": len(photos.photos),
+        "sha256": photos.digest(),
+        "seed": seed,
+        **found._asdict(),
+    }
     checkpoint.save(model, dataclasses.replace(card, calibration=record), path)
 
 
@@ -499,18 +597,38 @@ def _head(model: keras.Model) -> keras.Model:
 def _features(base: Base, dataset: Dataset, mirrored: bool, progress: Progress) -> Features:
     """Of the whole dataset, so that another split or seed finds them again."""
     phase = "features of mirrored photos" if mirrored else "features of photos"
-    return base.features([photo.path for photo in dataset.photos], mirrored, lambda done: progress.step(phase, done, len(dataset.photos)))
+    return base.features(
+        [photo.path for photo in dataset.photos],
+        mirrored,
+        lambda done: progress.step(phase, done, len(dataset.photos)),
+    )
 
 
 def _fit_head(model: keras.Model, parts: _Parts, training: Training, progress: Progress) -> None:
     """Train the last layer alone, so that fine-tuning does not start by tearing the rest."""
-    features = dict(zip(parts.all.photos, _features(_base(model, training), parts.all, False, progress), strict=True))
+    features = dict(
+        zip(
+            parts.all.photos,
+            _features(_base(model, training), parts.all, False, progress),
+            strict=True,
+        )
+    )
     fitted = parts.fitted
     order = balanced_order(fitted, np.random.default_rng([training.seed, 0]))
     targets = np.eye(len(fitted.labels), dtype=np.float32)[fitted.targets()]
     head = _head(model)
-    head.compile(keras.optimizers.Adam(3e-3), keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING), jit_compile=_jit())
-    head.fit(np.stack([features[fitted.photos[i]] for i in order]), targets[order], batch_size=256, epochs=HEAD_EPOCHS, verbose=0)
+    head.compile(
+        keras.optimizers.Adam(3e-3),
+        keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING),
+        jit_compile=_jit(),
+    )
+    head.fit(
+        np.stack([features[fitted.photos[i]] for i in order]),
+        targets[order],
+        batch_size=256,
+        epochs=HEAD_EPOCHS,
+        verbose=0,
+    )
 
 
 def _judge(scores: Array, dataset: Dataset) -> dict[str, float]:
@@ -522,7 +640,7 @@ def _judge(scores: Array, dataset: Dataset) -> dict[str, float]:
     targets, weights = dataset.targets(), weights_of_origins(dataset.photos)
     right = scores.argmax(axis=1) == targets
     row = {
-        "validation_loss": float(weights @ losses(temper(scores, find_temperature(scores, targets, weights)), targets)),
+        "validation_loss": calibrated_loss(scores, targets, weights),
         "accuracy": float(weights @ right),
     }
     for index, label in enumerate(dataset.labels):
@@ -575,32 +693,55 @@ def _refine(run: Run, training: Training, held_back: Dataset, progress: Progress
         if key in record:
             progress.say(f"{key} {record[key]:g}")
     for origin, labels in evaluation["origins"].items():
-        found = ", ".join(f"{label} {entry['accuracy']:.1%} of {entry['photos']}" for label, entry in labels.items())
+        found = ", ".join(
+            f"{label} {entry['accuracy']:.1%} of {entry['photos']}"
+            for label, entry in labels.items()
+        )
         progress.say(f"{origin:<20} {found}")
 
 
-def _evaluate_as_on_a_device(run: Run, training: Training, held_back: Dataset, progress: Progress) -> None:
+def _evaluate_as_on_a_device(
+    run: Run, training: Training, held_back: Dataset, progress: Progress
+) -> None:
     """Export the checkpoint, and let the file, in edgecat's runtime, answer the photos held back: the last word is not Keras's. Raises ExportError."""
     progress.say("exporting and evaluating")
     try:
-        [exported] = export(run.folder / "model.keras", run.folder, ["fp32"], ["tflite"], name="model")
+        [exported] = export(
+            run.folder / "model.keras", run.folder, ["fp32"], ["tflite"], name="model"
+        )
     except NotInstalledError as error:
-        progress.say(f"not exported and evaluated: {error}; then type: edgecat train --resume {run.folder}")
+        progress.say(
+            f"not exported and evaluated: {error}; then type: edgecat train --resume {run.folder}"
+        )
         return
     if exported.path is None:
         raise ExportError(f"{exported.name}: not written: {'; '.join(exported.built.shortfalls)}")
     with tempfile.TemporaryDirectory() as temporary:
-        record = in_child(_answers, exported.path, held_back.photos, folder=Path(temporary), say=progress.say)
-    source = {"data": [Path(folder).name for folder in training.data], "part": "held back", "command": f"edgecat train --resume {run.folder.name}"}
+        record = in_child(
+            _answers, exported.path, held_back.photos, folder=Path(temporary), say=progress.say
+        )
+    source = {
+        "data": [Path(folder).name for folder in training.data],
+        "part": "held back",
+        "command": f"edgecat train --resume {run.folder.name}",
+    }
     run.write("evaluation.json", json.dumps({**record, **source}, indent=1, ensure_ascii=False))
     progress.say(f"{exported.name} on the photos held back:")
     for label, found in record["classes"].items():
         answers = ", ".join(f"{count} as {answer}" for answer, count in found["answers"].items())
-        progress.say(f"{label:<12}{found['photos']:>6} photos{found['accuracy']:>9.2%} right   {answers}")
+        progress.say(
+            f"{label:<12}{found['photos']:>6} photos{found['accuracy']:>9.2%} right   {answers}"
+        )
     of_keras = read_card(run.folder / "model.keras").evaluation
-    worse = [label for label, found in record["classes"].items() if found["accuracy"] < of_keras[f"accuracy_{label}"] - NOT_THE_SAME]
+    worse = [
+        label
+        for label, found in record["classes"].items()
+        if found["accuracy"] < of_keras[f"accuracy_{label}"] - NOT_THE_SAME
+    ]
     if worse:
-        progress.say(f"warning: Keras was right on more photos of {', '.join(worse)}; see accuracy_{worse[0]} in history.csv, and export with --data")
+        progress.say(
+            f"warning: Keras was right on more photos of {', '.join(worse)}; see accuracy_{worse[0]} in history.csv, and export with --data"
+        )
 
 
 def _answers(model: Path, photos: Sequence[LabelledPhoto], said: Said) -> dict[str, Any]:

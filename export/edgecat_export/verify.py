@@ -29,16 +29,40 @@ class Limits(NamedTuple):
 
 # Where the two best scores are close, quantising may change which is best: among a thousand labels, breeds say, often, and on made
 # inputs, all of that kind, too. What int8 may cost a model of many labels is MLPerf's rule for MobileNet: 98 % of its accuracy stay.
-LIMITS = {"fp32": Limits(0.999, 1e-4, 0.05), "fp16": Limits(0.995, 5e-3, 0.1), "int8": Limits(0.98, 3e-2, 0.5)}
-LIMITS_OF_MANY_LABELS = {"fp32": Limits(0.999, 1e-4, 0.1), "fp16": Limits(0.98, 1e-3, 0.5), "int8": Limits(0.9, 1e-3, share_lost=0.02)}
-LIMITS_ON_MADE_INPUTS = {"fp32": Limits(0.97, 1e-4), "fp16": Limits(0.95, 5e-3), "int8": Limits(0.85, 5e-2)}
+LIMITS = {
+    "fp32": Limits(0.999, 1e-4, 0.05),
+    "fp16": Limits(0.995, 5e-3, 0.1),
+    "int8": Limits(0.98, 3e-2, 0.5),
+}
+LIMITS_OF_MANY_LABELS = {
+    "fp32": Limits(0.999, 1e-4, 0.1),
+    "fp16": Limits(0.98, 1e-3, 0.5),
+    "int8": Limits(0.9, 1e-3, share_lost=0.02),
+}
+LIMITS_ON_MADE_INPUTS = {
+    "fp32": Limits(0.97, 1e-4),
+    "fp16": Limits(0.95, 5e-3),
+    "int8": Limits(0.85, 5e-2),
+}
 MANY_LABELS = 100
 FEW_ANSWERS = 10  # whose accuracy is shown one by one
 
 
-def limits(precision: str, photos: bool, labels: int, max_drop: float | None = None, min_agreement: float | None = None) -> Limits:
+def limits(
+    precision: str,
+    photos: bool,
+    labels: int,
+    max_drop: float | None = None,
+    min_agreement: float | None = None,
+) -> Limits:
     """Of a model of so many labels, verified on photos or on made inputs; `max_drop` (points) and `min_agreement` (0..1) take the defaults' place."""
-    chosen = (LIMITS_ON_MADE_INPUTS if not photos else LIMITS_OF_MANY_LABELS if labels >= MANY_LABELS else LIMITS)[precision]
+    chosen = (
+        LIMITS_ON_MADE_INPUTS
+        if not photos
+        else LIMITS_OF_MANY_LABELS
+        if labels >= MANY_LABELS
+        else LIMITS
+    )[precision]
     if max_drop is not None:
         chosen = chosen._replace(accuracy_lost=max_drop, share_lost=1.0)
     return chosen if min_agreement is None else chosen._replace(agreement=min_agreement)
@@ -56,30 +80,49 @@ class Verification:
     accuracy: float | None = None  # of the file, on photos of known classes
     accuracy_of_keras: float | None = None
     counted_by: str | None = None  # "group" where the photos tell only which group is right
-    classes: Mapping[str, tuple[float, float]] | None = None  # accuracy on each, of the file and of Keras; for few classes
+    classes: Mapping[str, tuple[float, float]] | None = (
+        None  # accuracy on each, of the file and of Keras; for few classes
+    )
 
     @property
     def accuracy_lost(self) -> float:
         """Points."""
-        return 0.0 if self.accuracy is None or self.accuracy_of_keras is None else 100 * (self.accuracy_of_keras - self.accuracy)
+        return (
+            0.0
+            if self.accuracy is None or self.accuracy_of_keras is None
+            else 100 * (self.accuracy_of_keras - self.accuracy)
+        )
 
     def shortfalls(self, limits: Limits) -> list[str]:
         """Where it falls short, in words."""
         short = []
         if self.agreement < limits.agreement:
-            short.append(f"agreement {self.agreement:.2%}, expected at least {limits.agreement:.1%}")
+            short.append(
+                f"agreement {self.agreement:.2%}, expected at least {limits.agreement:.1%}"
+            )
         if self.mean_difference > limits.mean_difference:
-            short.append(f"mean score difference {self.mean_difference:.4f}, expected at most {limits.mean_difference}")
+            short.append(
+                f"mean score difference {self.mean_difference:.4f}, expected at most {limits.mean_difference}"
+            )
         most = min(limits.accuracy_lost, 100 * limits.share_lost * (self.accuracy_of_keras or 1.0))
         if self.accuracy is not None and self.accuracy_lost > most:
-            short.append(f"{self.accuracy_lost:.2f} points of accuracy lost, expected at most {most:.3g}")
+            short.append(
+                f"{self.accuracy_lost:.2f} points of accuracy lost, expected at most {most:.3g}"
+            )
         return short
 
     def record(self) -> dict[str, Any]:
         """For the model card."""
-        record = {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(self).items() if value is not None}
+        record = {
+            key: round(value, 6) if isinstance(value, float) else value
+            for key, value in asdict(self).items()
+            if value is not None
+        }
         if self.classes:
-            record["classes"] = {name: {"accuracy": round(own, 6), "accuracy_of_keras": round(keras, 6)} for name, (own, keras) in self.classes.items()}
+            record["classes"] = {
+                name: {"accuracy": round(own, 6), "accuracy_of_keras": round(keras, 6)}
+                for name, (own, keras) in self.classes.items()
+            }
         return record
 
 
@@ -101,13 +144,21 @@ def verify(
     difference = np.abs(scores - reference)
     accuracy = accuracy_of_keras = classes = None
     if targets is not None and (targets >= 0).any():
-        members = np.eye(scores.shape[1]) if groups is None else np.eye(groups.max() + 1)[groups]  # (classes, answers)
-        right, keras_right = ((given @ members).argmax(axis=1) == targets for given in (scores, reference))
+        members = (
+            np.eye(scores.shape[1]) if groups is None else np.eye(groups.max() + 1)[groups]
+        )  # (classes, answers)
+        right, keras_right = (
+            (given @ members).argmax(axis=1) == targets for given in (scores, reference)
+        )
         known = targets >= 0
         accuracy, accuracy_of_keras = float(right[known].mean()), float(keras_right[known].mean())
         if len(answers) <= FEW_ANSWERS:
             of_class = {answer: targets == number for number, answer in enumerate(answers)}
-            classes = {answer: (float(right[of].mean()), float(keras_right[of].mean())) for answer, of in of_class.items() if of.any()}
+            classes = {
+                answer: (float(right[of].mean()), float(keras_right[of].mean()))
+                for answer, of in of_class.items()
+                if of.any()
+            }
     return Verification(
         "made by edgecat" if targets is None else "photos",
         len(pixels),
