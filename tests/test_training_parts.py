@@ -297,32 +297,38 @@ def test_a_temperature_changes_the_scores_and_no_label() -> None:
 
 
 @needs_keras
-@pytest.mark.parametrize(
-    ("wrong_labels", "start", "tuned", "chosen"),
-    [
-        (0.0, -1.0, 1.0, 1.0),  # the further, the better
-        (0.2, -3.0, 3.0, 0.7),  # best where the score is the share of right labels: log(4) = 1.4
-    ],
-)
+@pytest.mark.parametrize(("noise_of_tuned", "noise_of_start", "chosen"), [(0, 5, 1.0), (3, 7, 0.7)])
 def test_interpolation_goes_where_the_loss_is_least(
-    wrong_labels: float,
-    start: float,
-    tuned: float,
+    noise_of_tuned: float,
+    noise_of_start: float,
     chosen: float,
 ) -> None:
     from edgecat_export.refine import interpolate
 
     rng = np.random.default_rng(0)
-    shown = rng.integers(0, 2, 4000)
-    targets = np.where(rng.random(4000) < wrong_labels, 1 - shown, shown)
-    inputs = np.eye(2)[shown]
-    model = dense_model(tuned * np.eye(2))
-    before = [start * np.eye(2), np.zeros(2)]
-    weights = np.full(4000, 1 / 4000)
+    targets = rng.integers(0, 2, 1000)
+    sign, error = 2 * targets - 1, rng.normal(0, 1, 1000)
+    # Each network reads one input. In a mean of both, the errors cancel where they weigh the same.
+    inputs = np.stack([sign + noise_of_tuned * error, sign - noise_of_start * error], axis=1)
+    model = dense_model(np.array([[-1, 1], [0, 0]]))
+    before = [np.array([[0, 0], [-1, 1]]), np.zeros(2)]
     answer = partial(model.predict_on_batch, inputs)
-    assert interpolate(model, before, answer, targets, weights) == chosen
-    mean = (1 - chosen) * start + chosen * tuned
-    assert np.allclose(model.get_weights()[0], mean * np.eye(2), atol=1e-6)
+    assert interpolate(model, before, answer, targets, np.full(1000, 1 / 1000)) == chosen
+    mean = [[-chosen, chosen], [chosen - 1, 1 - chosen]]
+    assert np.allclose(model.get_weights()[0], mean, atol=1e-6)
+
+
+@needs_keras
+def test_interpolation_disregards_how_sure_the_scores_are() -> None:
+    from edgecat_export.refine import interpolate
+
+    rng = np.random.default_rng(0)
+    shown = rng.integers(0, 2, 1000)
+    targets = np.where(rng.random(1000) < 0.2, 1 - shown, shown)  # some labels are wrong
+    model = dense_model(1.4 * np.eye(2))  # log(0.8 / 0.2): the right scores
+    before = [0.7 * np.eye(2), np.zeros(2)]  # a temperature makes them right, too
+    answer = partial(model.predict_on_batch, np.eye(2)[shown])
+    assert interpolate(model, before, answer, targets, np.full(1000, 1 / 1000)) == 0.5
 
 
 @needs_keras
