@@ -173,7 +173,7 @@ def hostile_models(folder: Path) -> dict[str, tuple[Path, str]]:
             whole[:100_000] + bytes([whole[100_000] ^ 1]) + whole[100_001:],
             "damaged, its bytes are not those that were exported",
         ),
-        "zip.tflite": (whole[:20_000] + whole[-3000:], ""),
+        "zip.tflite": (whole[:20_000] + whole[-20_000:], ""),
         "cut.onnx": (b"\x08\x08\x3a\xff\xff\x03abc", "cannot open this model"),
     }
     for name, (content, _) in contents.items():

@@ -123,13 +123,13 @@ def test_the_options_of_classify_hold(edgecat: Run, server: VisionServer) -> Non
         "-",
         "--csv",
         "--threshold",
-        0.99,
+        0.999,
         stdin=CHELSEA.read_bytes(),
         **server.environment,
     )
     header, row = done.stdout.splitlines()
     assert header == "photo,label,score,cat,dog,neither"
-    assert row.startswith("-,unsure,0.96")
+    assert row.startswith("-,unsure,0.99")
     wrong = edgecat("classify", "--cloud-vision", CHELSEA, "--threads", 2)
     assert wrong.returncode == 2
     assert "--cloud-vision takes no model" in wrong.stderr

@@ -510,7 +510,7 @@ def test_a_zip_that_unpacks_to_gigabytes_is_passed_over(tmp_path: Path) -> None:
     model = write(
         tmp_path / "bomb.tflite", without_zip() + zipped({"labels.txt": bytes(300_000_000)})
     )
-    assert model.stat().st_size < 4_000_000
+    assert model.stat().st_size < DEFAULT_MODEL.stat().st_size + 1_000_000
     with pytest.raises(ModelError) as caught:
         Classifier(model)
     assert str(caught.value) == f"{model}: {ASKS}{ASKS_LABELS}{LOST}"
