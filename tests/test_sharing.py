@@ -177,7 +177,7 @@ print("child", classifier.classify(sys.argv[1]).label)
 
 
 def test_a_classifier_is_pickled_as_what_was_asked_for() -> None:
-    with Classifier(threshold=0.99, threads=1) as classifier:
+    with Classifier(threshold=0.999, threads=1) as classifier:
         copy = pickle.loads(pickle.dumps(classifier))
         with copy:
             assert copy.classify(CHELSEA) == classifier.classify(CHELSEA)
