@@ -127,7 +127,7 @@ def test_a_photo_is_answered(server: Running, browser: Browser, viewport: Any, s
         visit.expect_answer("Cat")
         bars = page.get_by_role("list", name="Scores").get_by_role("listitem")
         expect(bars).to_have_count(3)
-        expect(bars.first).to_have_text(re.compile(r"cat\s*96\.9 %"))
+        expect(bars.first).to_have_text(re.compile(r"cat\s*99\.6 %"))
         widths = [
             bar.evaluate("bar => parseFloat(getComputedStyle(bar, '::before').width)")
             for bar in page.locator("#bars i").all()
