@@ -133,7 +133,8 @@ def test_a_photo_is_answered(server: Running, browser: Browser, viewport: Any, s
             for bar in page.locator("#bars i").all()
         ]
         assert widths == sorted(widths, reverse=True)
-        assert widths[0] > 20 * widths[2] > 0
+        assert widths[0] > 0
+        assert widths[0] > 20 * widths[2]  # whose score rounds to 0
         expect(page.locator("#time")).to_have_text(
             re.compile(
                 r"^[\d.]+ ms: photo [\d.]+, model [\d.]+; \d+ ms with the way there and back$"
