@@ -18,6 +18,8 @@ from edgecat_export.efficientnet_lite import efficientnet_lite
 from edgecat_export.names import ARCHITECTURES as NAMES
 from edgecat_export.names import unknown_architecture
 
+HEAD_DECAY = 2e-3  # times the squared weights of the last layer, added to the loss
+
 Weights = str | Path | None  # "imagenet", a file of weights, or None for random ones
 
 
@@ -186,7 +188,12 @@ def build_classifier(
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
     features = keras.layers.Dropout(dropout, name="dropout")(base.output)
-    scores = keras.layers.Dense(labels, activation="softmax", name="scores")(features)
+    scores = keras.layers.Dense(
+        labels,
+        activation="softmax",
+        kernel_regularizer=keras.regularizers.L2(HEAD_DECAY),
+        name="scores",
+    )(features)
     return keras.Model(base.input, scores, name=name)
 
 

@@ -18,14 +18,19 @@ ONNX_OPSET = 17  # one below the newest that tf2onnx 1.17 is tested with
 # Keras opens a layer's name scope twice, so that TensorFlow calls it NAME_1, which may be the name of another layer. With a
 # dot at the end of the name, NAME._1 is this layer only.
 _LAYER_IN_TENSOR = re.compile(r"([^/;]+)\._\d+/")
+_MOVED_BIAS = re.compile(r"[^;]*?([^/;]+)\._\d+/BiasAdd;(.*/MatMul.*)")
 
 
 def layer_of_tensor(name: str) -> str | None:
     """The folded Keras layer that makes a tensor of this name in a file from `to_tflite`, None if none does.
 
-    Where the converter fused several layers it joined their names, the last layer's first.
+    Where the converter fused several layers it joined their names, the last layer's first. Where
+    it moved a bias behind the next product, the bias comes first, and the product makes the tensor.
     """
     found = _LAYER_IN_TENSOR.search(name)
+    moved = _MOVED_BIAS.match(name)
+    if moved and f"{moved[1]}._" not in moved[2]:
+        found = _LAYER_IN_TENSOR.search(moved[2])
     return found[1] if found else None
 
 

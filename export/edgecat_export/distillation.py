@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
+
+from edgecat_export.known_classes import imagenet_head
 
 DRIFT = "drift"  # the name of the output that says how far the network has moved
 
@@ -24,16 +25,15 @@ def with_drift(model: keras.Model, original: keras.Model) -> keras.Model:
     layers are computed once for both where they are frozen in `model`.
     """
     features = model.get_layer("dropout").input
-    head = [layer for layer in original.layers if layer.weights][-1]
-    kernel, bias = head.get_weights()
+    kernel, bias = imagenet_head(original)
     classes = keras.layers.Dense(bias.size, name="imagenet_logits", trainable=False)
     logits = classes(features)
-    classes.set_weights([np.reshape(kernel, (-1, bias.size)), bias])
+    classes.set_weights([kernel, bias])
 
     start = _first_trainable(model)
     teacher = keras.Model(
         original.input if start is None else original.get_layer(start.name).input,
-        _features_of(original, features.shape[-1], head),
+        _features_of(original, features.shape[-1]),
         name="original",
     )
     teacher.trainable = False
@@ -58,7 +58,7 @@ def _first_trainable(model: keras.Model) -> Any:
     return None if learning[0] is weighted[0] else learning[0]
 
 
-def _features_of(original: keras.Model, channels: int, head: Any) -> Any:
+def _features_of(original: keras.Model, channels: int) -> Any:
     """Return the input of the head, (batch, channels)."""
-    features = head.input
+    features = [layer for layer in original.layers if layer.weights][-1].input
     return features if features.shape[1:] == (channels,) else keras.layers.Flatten()(features)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgecat.evaluation import LabelledPhoto
 from edgecat_export.dataset import part_of
+from edgecat_export.known_classes import logit_layers
 
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the fine-tuned weights
 TEMPERATURES = np.geomspace(0.25, 4, 241)
@@ -111,6 +112,6 @@ def calibrated_loss(
 
 
 def apply_temperature(model: keras.Model, temperature: float) -> None:
-    """Divide the logits of `model` by `temperature`: in its last layer, so every engine has it."""
-    layer = model.get_layer("scores")
-    layer.set_weights([value / temperature for value in layer.get_weights()])
+    """Divide the logits of `model` by `temperature`: in its last layers, so every engine has it."""
+    for layer in logit_layers(model):
+        layer.set_weights([value / temperature for value in layer.get_weights()])

@@ -52,6 +52,7 @@ from edgecat_export.dataset import (
 from edgecat_export.distillation import DRIFT, with_drift
 from edgecat_export.features import Base, Features
 from edgecat_export.fold import fold_batch_normalization
+from edgecat_export.known_classes import KNOWN, groups_of, imagenet_head, with_known_classes
 from edgecat_export.memory import keep_freed_memory
 from edgecat_export.pipeline import export
 from edgecat_export.refine import (
@@ -370,7 +371,8 @@ class _OnPhotos:
         self.validation = np.concatenate(list(pixel_batches(paths, training.recipe())))
         if run.history:
             self.learner = keras.models.load_model(run.folder / "last.keras")
-            scores = self.learner.get_layer("scores").output
+            outputs = self.learner.output
+            scores = outputs["scores"] if isinstance(outputs, dict) else outputs
             self.model = keras.Model(self.learner.input, scores, name=training.architecture)
             return
         self.learner = self.model = _build(training, parts.all.labels)
@@ -381,9 +383,7 @@ class _OnPhotos:
         if training.fine_tune is not None:
             freeze_all_but(self.model, training.fine_tune)
         if training.distill and from_imagenet:
-            original = imagenet_network(
-                training.architecture, training.weights, training.size, training.alpha
-            )
+            original = _original(training)
             if original is None:
                 progress.say(
                     f"{training.weights}: holds no head for the ImageNet classes, so what it knows of them is not kept; expected the file of the whole network"
@@ -492,8 +492,18 @@ def _build(training: Training, labels: tuple[str, ...]) -> keras.Model:
         training.architecture, len(labels), training.size, training.alpha, training.weights
     )
     if training.weights is not None and _is_checkpoint(training.weights):
-        _start_from(Path(training.weights), model, labels)
+        return _started_from(Path(training.weights), model, labels)
+    original = _original(training)
+    if original is not None and groups_of(labels) is not None:
+        model = with_known_classes(model, labels, *imagenet_head(original))
     return model
+
+
+def _original(training: Training) -> keras.Model | None:
+    """Return the network with its head for ImageNet's classes, where it is known and is to stay."""
+    if not training.distill or training.weights is None or _is_checkpoint(training.weights):
+        return None
+    return imagenet_network(training.architecture, training.weights, training.size, training.alpha)
 
 
 def _is_checkpoint(weights: str) -> bool:
@@ -544,19 +554,26 @@ def undo_repeats(model: keras.Model, dataset: Dataset) -> None:
     model.get_layer("scores").set_weights([kernel, bias - shift.astype(bias.dtype)])
 
 
-def _start_from(path: Path, model: keras.Model, labels: tuple[str, ...]) -> None:
-    """Take over the weights of a checkpoint, its head too, such as one trained with a smaller input."""
+def _started_from(path: Path, model: keras.Model, labels: tuple[str, ...]) -> keras.Model:
+    """Return `model` with the weights of a checkpoint, its head too.
+
+    The checkpoint may have been trained with a smaller input. Raises ModelError.
+    """
     trained, card = checkpoint.load(path)
     if (card.architecture, card.labels) != (model.name, labels):
         raise ModelError(
             f"{path}: {card.architecture} for {', '.join(card.labels)}; expected {model.name} for {', '.join(labels)}"
         )
+    if any(layer.name == KNOWN for layer in trained.layers):
+        channels = model.get_layer("dropout").input.shape[-1]
+        model = with_known_classes(model, labels, np.zeros((channels, 1000)), np.zeros(1000))
     try:
         model.set_weights(trained.get_weights())
     except ValueError:
         raise ModelError(
             f"{path}: of another width; expected --alpha {card.training.get('alpha')}"
         ) from None
+    return model
 
 
 def _calibrate(path: Path, dataset: Dataset, seed: int, progress: Progress) -> None:
@@ -590,8 +607,7 @@ def _base(model: keras.Model, training: Training) -> Base:
 
 def _head(model: keras.Model) -> keras.Model:
     """The last layers of `model`, the very same, on features."""
-    dropout, scores = model.get_layer("dropout"), model.get_layer("scores")
-    return keras.Sequential([keras.Input(dropout.input.shape[1:]), dropout, scores])
+    return keras.Model(model.get_layer("dropout").input, model.output)
 
 
 def _features(base: Base, dataset: Dataset, mirrored: bool, progress: Progress) -> Features:
