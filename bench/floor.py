@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgecat.default_model import DEFAULT_MODEL
 from edgecat.model_file import read_card
+from edgecat.models import DEFAULT_MODEL
 
 CHELSEA = Path(__file__).parent.parent / "tests" / "photos" / "chelsea.jpg"
 SMALLEST = Path(__file__).parent / "smallest.py"

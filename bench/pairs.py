@@ -11,8 +11,9 @@ import pytest
 from floor import Loop, open_bare_loop
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from edgecat import board, timing
 from edgecat.classifier import Classifier
+from edgecat.measure import board
+from edgecat.measure import latency as timing
 
 SECONDS = 3.0  # at most, of each side of a pair
 

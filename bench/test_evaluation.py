@@ -13,7 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from edgecat import Classifier
 from edgecat.engines import cores
-from edgecat.evaluation import LabelledPhoto, evaluate, find_labelled_photos
+from edgecat.measure.accuracy import LabelledPhoto, evaluate, find_labelled_photos
 
 PHOTOS = 2000
 ROUNDS = 4  # by turns, so that what disturbs one disturbs the other

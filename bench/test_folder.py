@@ -14,9 +14,9 @@ import pytest
 from floor import CHELSEA, TEST_SET
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from edgecat import board
 from edgecat.classifier import Classifier
 from edgecat.engines import cores
+from edgecat.measure import board
 from edgecat.photo import find_photos
 
 PHOTOS, ROUNDS = 2000, 8

@@ -15,9 +15,9 @@ import pytest
 from floor import CHELSEA, open_bare_engine, open_bare_session
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from edgecat import timing
 from edgecat.classifier import Classifier
-from edgecat.default_model import DEFAULT_MODEL
+from edgecat.measure import latency as timing
+from edgecat.models import DEFAULT_MODEL
 
 Paired = Callable[..., Any]
 ROUNDS = 5

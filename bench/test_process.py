@@ -16,7 +16,7 @@ from typing import NamedTuple
 from floor import CHELSEA, SMALLEST
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from edgecat.default_model import DEFAULT_MODEL
+from edgecat.models import DEFAULT_MODEL
 
 STARTS = 15
 INSTALLED = {

@@ -12,8 +12,8 @@ from floor import TEST_SET
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from edgecat.classifier import Classifier
-from edgecat.default_model import DEFAULT_MODEL
-from edgecat.evaluation import Evaluation, evaluate, find_labelled_photos
+from edgecat.measure.accuracy import Evaluation, evaluate, find_labelled_photos
+from edgecat.models import DEFAULT_MODEL
 
 Recorded = Callable[..., None]
 needs_photos = pytest.mark.skipif(

@@ -12,7 +12,7 @@ from floor import CHELSEA, Loop, bare_run, open_bare_engine
 from PIL import Image
 
 from edgecat.classifier import Classifier
-from edgecat.default_model import DEFAULT_MODEL
+from edgecat.models import DEFAULT_MODEL
 
 Paired = Callable[..., Any]
 

@@ -16,7 +16,7 @@ from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe, read_pixels
 
 if TYPE_CHECKING:
-    from edgecat.description import Description
+    from edgecat.foreign.description import Description
 
 __all__ = [
     "Classification",
@@ -42,7 +42,7 @@ def __getattr__(name: str) -> object:
     if (
         name == "Description"
     ):  # of models that edgecat did not make: the others need not wait for it
-        from edgecat.description import Description
+        from edgecat.foreign.description import Description
 
         return Description
     raise AttributeError(f"module 'edgecat' has no attribute '{name}'")

@@ -25,7 +25,7 @@ from edgecat.photo import Photo, Pixels, read_pixels, read_stream
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgecat.description import Description
+    from edgecat.foreign.description import Description
 
 PATIENCE = 0.1  # seconds that a thread lets others go before it
 UNSURE = "unsure"  # the label where no score reaches the threshold
@@ -70,7 +70,7 @@ class Classifier:
     ) -> None:
         from pathlib import Path  # not above: of importing edgecat it would be a third
 
-        from edgecat.default_model import DEFAULT_MODEL
+        from edgecat.models import DEFAULT_MODEL
 
         self.path = Path(model) if model is not None else DEFAULT_MODEL
         self.name = self.path.name
@@ -98,8 +98,8 @@ class Classifier:
         first = self._open(threads or engines.default_threads())
         self.engine = first.name
         if card is None:
-            from edgecat.description import Description
-            from edgecat.foreign import describe
+            from edgecat.foreign.card import describe
+            from edgecat.foreign.description import Description
 
             card = describe(self.path, first, description or Description()).card
         self.card = card
@@ -142,7 +142,7 @@ class Classifier:
         """
         workers = min(workers or engines.cores(), engines.cores())  # as there are no more engines
         if workers > 1:
-            from edgecat.in_order import in_order
+            from edgecat.ordered_map import in_order
 
             with closing(
                 in_order(self.classify, photos, workers)

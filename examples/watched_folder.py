@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import edgecat
-from edgecat.watching import new_photos
+from edgecat.watch.folder import new_photos
 
 folder = Path(sys.argv[1])
 with edgecat.Classifier(threshold=0.8) as classifier:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecat.default_model import DEFAULT_MODEL
 from edgecat.model_file import associated_files
+from edgecat.models import DEFAULT_MODEL
 
 
 def stripped() -> bytes:

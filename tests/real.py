@@ -28,9 +28,9 @@ def killed_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[Non
         process.kill()
 
 
-# The start of a program: edgecat.watching prints a line once it has looked for the first time, so that what comes from then on is new.
+# The start of a program: edgecat.watch.folder prints a line once it has looked for the first time, so that what comes from then on is new.
 SAYS_WHEN_IT_WATCHES = """
-import sys, edgecat.watching as watching
+import sys, edgecat.watch.folder as watching
 look = watching._look
 def first_look(*given):
     found = look(*given)

@@ -21,14 +21,14 @@ from foreign_models import colour_tflite, without_zip
 from real import ROOT, Run
 from vision_server import VisionServer
 
-from edgecat import timing
 from edgecat.classifier import Classifier
-from edgecat.cloud_request import Network, base64_bytes, dollars_of_a_million
-from edgecat.default_model import DEFAULT_MODEL
+from edgecat.cloud.request import Network, base64_bytes, dollars_of_a_million
 from edgecat.errors import DataError, EngineError
-from edgecat.peak import MACS, peak_gmacs
+from edgecat.measure import latency as timing
+from edgecat.measure.peak import MACS, peak_gmacs
+from edgecat.measure.published import BOARDS, FIGURES, nearest
+from edgecat.models import DEFAULT_MODEL
 from edgecat.photo import read_encoded
-from edgecat.published import BOARDS, FIGURES, nearest
 
 CHELSEA = ROOT / "tests" / "photos" / "chelsea.jpg"
 CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()"  # even in the background
@@ -659,7 +659,7 @@ def test_a_file_that_cannot_be_written(edgecat: Run, tmp_path: Path) -> None:
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     pressing = """
 import os, signal
-from edgecat import timing
+from edgecat.measure import latency as timing
 
 take_turns = timing.take_turns
 
@@ -698,7 +698,7 @@ timing.take_turns = interrupted_turns
 def test_ctrl_c_before_anything_was_measured(tmp_path: Path) -> None:
     pressing = """
 import os, signal
-from edgecat import timing
+from edgecat.measure import latency as timing
 
 timing.Measurement.start_cold = lambda self: os.kill(os.getpid(), signal.SIGINT)
 """

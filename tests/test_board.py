@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecat import board
+from edgecat.measure import board
 
 CPUINFO_PI = "processor\t: 0\nFeatures\t: fp asimd evtstrm aes crc32 atomics fphp asimdhp asimddp\n\nModel\t\t: Raspberry Pi 5\n"
 

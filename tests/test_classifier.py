@@ -14,7 +14,7 @@ from real import CHELSEA, COFFEE
 
 import edgecat
 from edgecat import Classifier, EdgecatError, EngineError, ModelError, PhotoError
-from edgecat.default_model import DEFAULT_MODEL
+from edgecat.models import DEFAULT_MODEL
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from real import CHELSEA, COFFEE, Run
 
-from edgecat.default_model import DEFAULT_MODEL
+from edgecat.models import DEFAULT_MODEL
 
 
 def test_one_photo(edgecat: Run) -> None:

@@ -26,8 +26,8 @@ from edgecat import CloudError, PhotoError
 
 pytest.importorskip("google.cloud", reason="needs edgecat[cloud]")
 
-from edgecat.cloud_request import FREE_UNITS, HEAVY
-from edgecat.cloud_vision import CloudVision, Patience
+from edgecat.cloud.request import FREE_UNITS, HEAVY
+from edgecat.cloud.vision import CloudVision, Patience
 
 QUICK = Patience(first_pause=0.01, longest_pause=0.05, total=30, request=60)
 
@@ -153,7 +153,7 @@ def test_evaluate_beside_a_model(edgecat: Run, server: VisionServer, tmp_path: P
         None,
     )
     assert list(server.answered.values()) == [1, 1]  # the same cat twice is asked once
-    from edgecat.default_model import DEFAULT_MODEL
+    from edgecat.models import DEFAULT_MODEL
 
     done = edgecat(
         "evaluate",

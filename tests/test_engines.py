@@ -10,7 +10,6 @@ import pytest
 from real import CHELSEA, COFFEE
 
 from edgecat import Classifier, EngineError, InputRecipe
-from edgecat.default_model import DEFAULT_MODEL
 from edgecat.engines import (
     Tensor,
     TensorSpec,
@@ -20,6 +19,7 @@ from edgecat.engines import (
     output_table,
     to_tensor,
 )
+from edgecat.models import DEFAULT_MODEL
 
 SHAPE = (1, 160, 160, 3)
 

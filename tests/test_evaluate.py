@@ -21,9 +21,15 @@ from PIL import ExifTags, Image
 from real import CHELSEA, COFFEE, Run
 
 from edgecat import Classification, Classifier, InputRecipe, ModelCard, PhotoError, Score
-from edgecat.default_model import DEFAULT_MODEL
-from edgecat.evaluation import WORST, LabelledPhoto, evaluate, find_labelled_photos, wilson_interval
+from edgecat.measure.accuracy import (
+    WORST,
+    LabelledPhoto,
+    evaluate,
+    find_labelled_photos,
+    wilson_interval,
+)
 from edgecat.model_file import with_card
+from edgecat.models import DEFAULT_MODEL
 from edgecat.photo import Photo
 
 GROUPS = {"tabby": "cat", "tiger cat": "cat", "sofa": "neither", "beagle": "dog"}

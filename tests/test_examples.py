@@ -19,7 +19,7 @@ from PIL import Image
 from real import CHELSEA, COFFEE, ROOT, SAYS_WHEN_IT_WATCHES, killed_after
 
 import edgecat
-from edgecat.default_model import DEFAULT_MODEL
+from edgecat.models import DEFAULT_MODEL
 
 EXAMPLES = ROOT / "examples"
 STUBS = ROOT / "tests" / "android"

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from real import CHELSEA, ROOT, Run
 
-from edgecat.default_model import DEFAULT_MODEL
-from edgecat.inspection import TensorInfo, inspect
+from edgecat.measure.network import TensorInfo, inspect
 from edgecat.model_file import read_card, with_card
+from edgecat.models import DEFAULT_MODEL
 from edgecat.photo import InputRecipe
 
 CHECKPOINTS = ROOT / "export" / "edgecat_export" / "checkpoints"

@@ -22,7 +22,7 @@ from PIL import ExifTags, Image
 from real import CHELSEA, COFFEE, ROOT, Run
 
 from edgecat import Classifier, InputRecipe
-from edgecat.default_model import DEFAULT_MODEL
+from edgecat.models import DEFAULT_MODEL
 from edgecat.photo import Pixels, find_photos, read_pixels
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from edgecat import InputRecipe, ModelCard, ModelError, read_card
-from edgecat.default_model import DEFAULT_MODEL
 from edgecat.model_file import onnx_entries, with_card
+from edgecat.models import DEFAULT_MODEL
 
 CARD = ModelCard(
     "käfer",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from real import ROOT, Run
 
-from edgecat.default_model import DEFAULT_MODEL
+from edgecat.models import DEFAULT_MODEL
 
 
 def test_what_comes_along_and_what_lies_here(edgecat: Run, tmp_path: Path) -> None:

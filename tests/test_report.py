@@ -23,10 +23,10 @@ from foreign_models import without_zip
 from PIL import Image
 from real import CHELSEA, COFFEE, ROOT, Run
 
-from edgecat import report
-from edgecat.default_model import DEFAULT_MODEL
 from edgecat.engines import cores
 from edgecat.errors import DataError
+from edgecat.models import DEFAULT_MODEL
+from edgecat.report import comparison as report
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="needs edgecat[plots]"

@@ -13,7 +13,7 @@ from PIL import Image
 from real import ROOT
 
 from edgecat import Classifier
-from edgecat.evaluation import LabelledPhoto, find_labelled_photos
+from edgecat.measure.accuracy import LabelledPhoto, find_labelled_photos
 from edgecat.photo import decode, read_pixels
 
 Answers = dict[Path, str]

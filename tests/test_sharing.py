@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from real import CHELSEA, COFFEE
 
-from edgecat import Classifier, EngineError, PhotoError, board, engines
+from edgecat import Classifier, EngineError, PhotoError, engines
 from edgecat.engines import Engine
+from edgecat.measure import board
 
 PHOTOS = (CHELSEA, COFFEE)
 
@@ -214,7 +215,8 @@ def test_an_event_loop_goes_on_meanwhile() -> None:
 
 SOAK = """
 import sys
-from edgecat import Classifier, board
+from edgecat import Classifier
+from edgecat.measure import board
 
 photo = sys.argv[1]
 

@@ -36,7 +36,7 @@ from PIL import Image
 from real import CHELSEA, COFFEE, Run
 
 from edgecat import DataError, InputRecipe, read_card, read_pixels
-from edgecat.evaluation import LabelledPhoto
+from edgecat.measure.accuracy import LabelledPhoto
 
 has_keras = importlib.util.find_spec("keras") is not None
 needs_keras = pytest.mark.skipif(not has_keras, reason="needs edgecat[export]")

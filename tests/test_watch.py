@@ -30,10 +30,14 @@ from edgecat import (
     PhotoError,
     classify,
     read_pixels,
-    watching,
 )
 from edgecat.photo import Pixels
-from edgecat.watching import Frame, Hysteresis, Presence, camera_frames, new_photos, watch, watched
+from edgecat.watch import folder as watching
+from edgecat.watch.camera import camera_frames
+from edgecat.watch.events import watch, watched
+from edgecat.watch.folder import new_photos
+from edgecat.watch.frame import Frame
+from edgecat.watch.presence import Hysteresis, Presence
 
 # Appearing and going.
 

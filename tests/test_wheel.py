@@ -45,7 +45,7 @@ def test_the_wheel_is_small_and_holds_what_it_should(wheel: Path) -> None:
         "edgecat/models/catdog-int8.tflite",
         "edgecat/py.typed",
         "edgecat/imagenet.txt",
-        "edgecat/report.html.jinja",
+        "edgecat/report/page.html.jinja",
         "edgecat/server/page.html",
         "edgecat_export/checkpoints/mobilenet.keras",
     ):

@@ -19,7 +19,7 @@ import typer
 
 from edgecat.cli.output import complain
 from edgecat.errors import EdgecatError
-from edgecat.watching import Event
+from edgecat.watch.events import Event
 
 
 class Commands:

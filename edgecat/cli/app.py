@@ -15,7 +15,7 @@ COMMANDS = {
     "bench": ("bench", "bench"),
     "report": ("report", "report"),
     "serve": ("serve", "serve"),
-    "train": ("training", "train"),
+    "train": ("train", "train"),
     "export": ("export", "export"),
     "models": ("models", "models"),
     "info": ("info", "info"),

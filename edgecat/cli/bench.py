@@ -17,16 +17,16 @@ import typer
 from edgecat.cli.cloud import CloudVisionOption, YesOption, open_cloud_vision
 from edgecat.cli.describing import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries, table
-from edgecat.default_model import DEFAULT_MODEL
-from edgecat.description import Description
 from edgecat.engines import DEVICES, choose_engine, cores
 from edgecat.errors import EdgecatError
+from edgecat.foreign.description import Description
 from edgecat.model_file import model_format, typed
+from edgecat.models import DEFAULT_MODEL
 from edgecat.photo import EncodedPhoto, read_encoded
 
 if TYPE_CHECKING:
-    from edgecat.cloud_request import Network
-    from edgecat.timing import Record
+    from edgecat.cloud.request import Network
+    from edgecat.measure.latency import Record
 
 MOST_THREADS, MOST_BATCH = 256, 1024
 CLOUD_SINGLES, CLOUD_BATCHES = 10, 3  # requests of one photo, of as many as a request takes
@@ -137,7 +137,7 @@ def bench(
 
     [bold]edgecat bench --compare before.json after.json[/bold]
     """
-    from edgecat import timing
+    from edgecat.measure import latency as timing
 
     _check_plot(plot)
     if compare is not None:
@@ -200,8 +200,8 @@ def _configurations(
     as_board: str | None,
     description: Description | None,
 ) -> list[Any]:
-    from edgecat.published import BOARDS
-    from edgecat.timing import Configuration
+    from edgecat.measure.latency import Configuration
+    from edgecat.measure.published import BOARDS
 
     if as_board is not None and as_board not in BOARDS:
         raise typer.BadParameter(
@@ -241,7 +241,7 @@ def _whole_numbers(given: str, option: str, most: int) -> list[int]:
 
 
 def _network(given: str | None) -> Network | None:
-    from edgecat.cloud_request import Network
+    from edgecat.cloud.request import Network
 
     try:
         return None if given is None else Network.parse(given)
@@ -251,8 +251,9 @@ def _network(given: str | None) -> Network | None:
 
 def _ask_cloud(cloud: Any, photo: EncodedPhoto, progress: ProgressLine) -> Record:
     """A record of the service itself: what is sent, and the time to its answers, for one photo and for as many as a request takes."""
-    from edgecat import board, timing
-    from edgecat.cloud_request import MAX_BASE64, MAX_PHOTOS, base64_bytes, light
+    from edgecat.cloud.request import MAX_BASE64, MAX_PHOTOS, base64_bytes, light
+    from edgecat.measure import board
+    from edgecat.measure import latency as timing
 
     content = light(photo)
     many = max(1, min(MAX_PHOTOS, MAX_BASE64 // base64_bytes(content)))
@@ -297,7 +298,7 @@ def _add_what_is_known(
     record: Record, as_board: str | None, over: Network | None, photo: EncodedPhoto
 ) -> None:
     """Beside what was measured, what others published, and what a network makes of the cloud."""
-    from edgecat.published import BOARDS, nearest
+    from edgecat.measure.published import BOARDS, nearest
 
     if as_board is not None and record["device"] != "cloud" and cores() < BOARDS[as_board].cores:
         record["warnings"].append(
@@ -386,7 +387,7 @@ def _latencies(records: Sequence[Record]) -> list[list[str]]:
 
 
 def _stages(records: Sequence[Record]) -> list[list[str]]:
-    from edgecat.timing import STAGES
+    from edgecat.measure.latency import STAGES
 
     rows = [
         [
@@ -458,7 +459,7 @@ def _machine(records: Sequence[Record]) -> list[list[str]]:
 
 
 def _published(records: Sequence[Record]) -> list[list[str]]:
-    from edgecat.published import BOARDS
+    from edgecat.measure.published import BOARDS
 
     rows = [["PUBLISHED by others, not measured here", "for", "ms", "source"]]
     for record in records:
@@ -547,7 +548,7 @@ def _ms(value: float) -> str:
 
 
 def _print_comparison(before: Sequence[Record], after: Sequence[Record], as_json: bool) -> None:
-    from edgecat import timing
+    from edgecat.measure import latency as timing
 
     rows = [
         [
@@ -624,8 +625,8 @@ def _check_plot(plot: Path | None) -> None:
 
 
 def _drawn(records: Sequence[Record], kind: str) -> bytes:
-    from edgecat import plots
-    from edgecat.timing import STAGES
+    from edgecat.measure.latency import STAGES
+    from edgecat.report import plots
 
     staged = [record for record in records if "stages" in record]
     names = [

@@ -10,7 +10,7 @@ import typer
 from edgecat.cli import classifying
 from edgecat.cli.cloud import CloudVisionOption, YesOption
 from edgecat.cli.describing import describing
-from edgecat.description import Description
+from edgecat.foreign.description import Description
 
 
 @describing

@@ -19,8 +19,8 @@ from edgecat.photo import EncodedPhoto, Photo, find_photos
 from edgecat.record import MANY_LABELS, as_record
 
 if TYPE_CHECKING:
-    from edgecat.cloud_vision import CloudVision
-    from edgecat.description import Description
+    from edgecat.cloud.vision import CloudVision
+    from edgecat.foreign.description import Description
 
 Write = Callable[[str, Classification], None]
 

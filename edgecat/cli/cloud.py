@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgecat.cli.output import complain
-from edgecat.cloud_request import FREE_UNITS
+from edgecat.cloud.request import FREE_UNITS
 from edgecat.errors import CloudError
 from edgecat.photo import Photo
 
 if TYPE_CHECKING:
-    from edgecat.cloud_vision import CloudVision
+    from edgecat.cloud.vision import CloudVision
 
 CloudVisionOption = Annotated[
     bool,
@@ -31,7 +31,7 @@ YesOption = Annotated[
 def open_cloud_vision(photos: Sequence[Photo], yes: bool, threshold: float = 0.0) -> CloudVision:
     """The connection, once it is clear that the user pays for asking about `photos`. Raises CloudError."""
     try:
-        from edgecat.cloud_vision import NAME, CloudVision
+        from edgecat.cloud.vision import NAME, CloudVision
     except ModuleNotFoundError as error:
         raise CloudError(
             f"--cloud-vision needs '{error.name}'; install it with: pip install 'edgecat[cloud]'"

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgecat.description import Description, parse_resize
+from edgecat.foreign.description import Description, parse_resize
 
 _PANEL = "Models that edgecat did not make"
 

@@ -15,13 +15,13 @@ from edgecat.classifier import Classifier
 from edgecat.cli.cloud import CloudVisionOption, YesOption, open_cloud_vision
 from edgecat.cli.describing import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries, table
-from edgecat.default_model import DEFAULT_MODEL
-from edgecat.description import Description
 from edgecat.errors import EdgecatError
+from edgecat.foreign.description import Description
 from edgecat.model_file import base_names, typed
+from edgecat.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from edgecat.evaluation import Evaluation, System
+    from edgecat.measure.accuracy import Evaluation, System
 
 MANY_ANSWERS = 10  # of more, the table shows the sum alone; --json has them all
 SHOWN_MISTAKES = 5  # --json and --gallery have more
@@ -83,10 +83,10 @@ def evaluate(
 
     [bold]edgecat evaluate photos/test neither=photos/others --model small-int8.onnx --model large-int8.tflite --gallery mistakes.html[/bold]
     """
-    from edgecat import evaluation
+    from edgecat.measure import accuracy as evaluation
 
     if gallery is not None:
-        from edgecat.gallery import check_writable, write_gallery
+        from edgecat.report.gallery import check_writable, write_gallery
 
         check_writable(gallery, force)
     photos = list(evaluation.find_labelled_photos(data))
@@ -258,7 +258,7 @@ def _accuracy(result: Evaluation, label: str | None = None) -> list[str]:
 
 
 def _row(name: str, right: int, photos: int) -> list[str]:
-    from edgecat.evaluation import wilson_interval
+    from edgecat.measure.accuracy import wilson_interval
 
     low, high = wilson_interval(right, photos)
     return [

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from edgecat.cli.output import numbers_of, rule_of
-from edgecat.inspection import Inspection, TensorInfo, inspect
+from edgecat.measure.network import Inspection, TensorInfo, inspect
 from edgecat.model_file import ModelCard
 
 SHOWN_LABELS = 10

@@ -9,7 +9,7 @@ import typer
 
 from edgecat.cli.describing import describing
 from edgecat.cli.output import ProgressLine, numbers_of, quiet_libraries, rule_of
-from edgecat.description import Description
+from edgecat.foreign.description import Description
 
 
 @describing
@@ -45,7 +45,7 @@ def label(
     """
     if out is not None and in_place:
         raise typer.BadParameter("give --out or --in-place, not both")
-    from edgecat import foreign
+    from edgecat.foreign import card as foreign
 
     given = description or Description()
     target = model if in_place else out or model.with_name(f"{model.stem}-labelled{model.suffix}")

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edgecat.default_model import DEFAULT_MODEL
 from edgecat.errors import DataError, ModelError
 from edgecat.model_file import read_card
+from edgecat.models import DEFAULT_MODEL
 
 SUFFIXES = (".tflite", ".onnx", ".keras")
 SHOWN_LABELS = 3

@@ -14,9 +14,9 @@ import typer
 
 from edgecat.classifier import Classifier
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
-from edgecat.default_model import DEFAULT_MODEL
 from edgecat.errors import DataError, EdgecatError
 from edgecat.model_file import base_names
+from edgecat.models import DEFAULT_MODEL
 
 SUFFIXES = (".tflite", ".onnx")
 
@@ -67,8 +67,8 @@ def report(
 
     [bold]edgecat report photos/test --model exported --evaluation cloud.jsonl --history runs/mobilenet[/bold]
     """
-    from edgecat import evaluation as evaluating
-    from edgecat import report as reporting
+    from edgecat.measure import accuracy as evaluating
+    from edgecat.report import comparison as reporting
 
     _check_out(out, force)
     elsewhere = [record for path in evaluation or [] for record in reporting.read_records(path)]
@@ -124,7 +124,7 @@ def report(
 
 def _check_out(out: Path, force: bool) -> None:
     """All that could keep the files from being made, before any work."""
-    from edgecat.report import made_here
+    from edgecat.report.comparison import made_here
 
     if out.suffix != ".html":
         raise typer.BadParameter(f"'{out}', expected a name that ends in .html", param_hint="--out")
@@ -166,7 +166,7 @@ def _knowing(
     classifiers: list[Classifier], labels: set[str], progress: ProgressLine
 ) -> list[Classifier]:
     """All classifiers, before any work; the one that comes along need not know the photos' classes where others do. Raises DataError."""
-    from edgecat.evaluation import judged_by_label
+    from edgecat.measure.accuracy import judged_by_label
 
     knowing = []
     for classifier in classifiers:

@@ -11,9 +11,9 @@ import typer
 
 from edgecat.cli.describing import describing
 from edgecat.cli.output import quiet_libraries
-from edgecat.description import Description
 from edgecat.engines import cores
 from edgecat.errors import EdgecatError
+from edgecat.foreign.description import Description
 
 KEY = "EDGECAT_API_KEY"
 

@@ -17,18 +17,13 @@ import typer
 from edgecat.classifier import Classifier
 from edgecat.cli.describing import describing
 from edgecat.cli.output import complain, quiet_libraries
-from edgecat.description import Description
 from edgecat.errors import EdgecatError
-from edgecat.watching import (
-    PICAMERA,
-    Event,
-    Frame,
-    Hysteresis,
-    camera_frames,
-    new_photos,
-    watch,
-    watched,
-)
+from edgecat.foreign.description import Description
+from edgecat.watch.camera import PICAMERA, camera_frames
+from edgecat.watch.events import Event, watch, watched
+from edgecat.watch.folder import new_photos
+from edgecat.watch.frame import Frame
+from edgecat.watch.presence import Hysteresis
 
 _PANEL = "What counts as there"
 

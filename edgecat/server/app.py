@@ -27,8 +27,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgecat.classifier import Classifier
-from edgecat.description import Description
 from edgecat.errors import PhotoError
+from edgecat.foreign.description import Description
 from edgecat.photo import EncodedPhoto
 from edgecat.record import as_record
 from edgecat.server import vision_protocol as protocol

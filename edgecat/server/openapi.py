@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from edgecat.cloud_request import MAX_PHOTOS
+from edgecat.cloud.request import MAX_PHOTOS
 from edgecat.server.vision_protocol import FEATURES, STATUS
 
 Schema = dict[str, Any]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pybase64
 
 from edgecat.classifier import Classification
-from edgecat.cloud_request import MAX_PHOTOS
+from edgecat.cloud.request import MAX_PHOTOS
 from edgecat.model_file import ModelCard
 
 MAX_BODY = 10 * 1024 * 1024  # bytes of JSON a request

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from edgecat.description import Description, read_labels
 from edgecat.errors import ExportError, ModelError
+from edgecat.foreign.description import Description, read_labels
 from edgecat.model_file import ModelCard
 from edgecat.photo import InputRecipe
 from edgecat_export import checkpoint

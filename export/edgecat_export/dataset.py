@@ -14,8 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecat.errors import DataError, PhotoError
-from edgecat.evaluation import LabelledPhoto, find_labelled_photos, judged_by_label, loose_photos
 from edgecat.labels import imagenet_name
+from edgecat.measure.accuracy import (
+    LabelledPhoto,
+    find_labelled_photos,
+    judged_by_label,
+    loose_photos,
+)
 from edgecat.model_file import ModelCard
 from edgecat.photo import InputRecipe, decode, read_pixels
 

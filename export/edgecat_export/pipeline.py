@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecat.description import Description
 from edgecat.errors import ExportError, ModelError
+from edgecat.foreign.description import Description
 from edgecat.model_file import ModelCard, base_names, read_card
 from edgecat.photo import InputRecipe
 from edgecat_export import checkpoint as checkpoints

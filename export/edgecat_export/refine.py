@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from edgecat.evaluation import LabelledPhoto
+from edgecat.measure.accuracy import LabelledPhoto
 from edgecat_export.dataset import part_of
 from edgecat_export.known_classes import logit_layers
 

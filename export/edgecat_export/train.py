@@ -23,10 +23,10 @@ import numpy.typing as npt
 
 from edgecat.classifier import Classifier
 from edgecat.errors import DataError, ExportError, ModelError
-from edgecat.evaluation import LabelledPhoto, evaluate
+from edgecat.measure.accuracy import LabelledPhoto, evaluate
 from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe
-from edgecat.plots import draw_history
+from edgecat.report.plots import draw_history
 from edgecat_export import checkpoint
 from edgecat_export.architectures import (
     build_classifier,

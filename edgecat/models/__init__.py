@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from pathlib import Path
 
-DEFAULT_MODEL = Path(__file__).parent / "models" / "catdog-int8.tflite"
+DEFAULT_MODEL = Path(__file__).parent / "catdog-int8.tflite"

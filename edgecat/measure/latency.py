@@ -22,12 +22,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from edgecat import board
 from edgecat.classifier import Classifier
-from edgecat.description import Description
 from edgecat.engines import cores
 from edgecat.errors import DataError, EdgecatError, EngineError
-from edgecat.inspection import inspect
+from edgecat.foreign.description import Description
+from edgecat.measure import board
+from edgecat.measure.network import inspect
 from edgecat.model_file import model_format
 from edgecat.photo import decode, read_encoded, read_pixels
 
@@ -190,7 +190,7 @@ class Measurement:
             asked["description"] = asdict(wanted.description)
         began = time.monotonic_ns()
         done = subprocess.run(
-            [sys.executable, "-m", "edgecat.first_answer", json.dumps(asked)],
+            [sys.executable, "-m", "edgecat.measure.cold_start", json.dumps(asked)],
             capture_output=True,
             text=True,
             errors="replace",
@@ -496,7 +496,7 @@ def _inspected(model: Path) -> Any:
 
 
 def _peak(classifier: Classifier, wanted: Configuration) -> float | None:
-    from edgecat.peak import peak_gmacs
+    from edgecat.measure.peak import peak_gmacs
 
     if wanted.device != "cpu" or model_format(wanted.model) != "tflite":
         return None

@@ -17,14 +17,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edgecat import board
-from edgecat import plots as drawing
 from edgecat.classifier import Classifier
-from edgecat.cloud_request import dollars_of_a_million
+from edgecat.cloud.request import dollars_of_a_million
 from edgecat.errors import DataError, PhotoError
-from edgecat.gallery import thumbnail
+from edgecat.measure import board
+from edgecat.measure.latency import STAGES, clocked, photo_steps
 from edgecat.model_file import typed
-from edgecat.timing import STAGES, clocked, photo_steps
+from edgecat.report import plots as drawing
+from edgecat.report.gallery import thumbnail
 
 if TYPE_CHECKING:
     pass
@@ -533,7 +533,7 @@ def as_html(
     mistakes = [
         (record, list(gallery(record, comparison.photos, each))) for record in comparison.systems
     ]
-    page = (Path(__file__).parent / "report.html.jinja").read_text(encoding="utf-8")
+    page = (Path(__file__).parent / "page.html.jinja").read_text(encoding="utf-8")
     template = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(page)

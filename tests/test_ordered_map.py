@@ -9,7 +9,7 @@ from queue import Queue
 
 import pytest
 
-from edgecat.in_order import in_order
+from edgecat.ordered_map import in_order
 
 WAIT = 20.0  # seconds; what should come at once is given up after
 

@@ -1,6 +1,6 @@
-"""A process that does nothing but classify one photo, as the smallest app would: what `edgecat.timing` starts to measure a cold start.
+"""A process that does nothing but classify one photo, as the smallest app would: what `edgecat.measure.latency` starts to measure a cold start.
 
-    python -m edgecat.first_answer '{"model": …, "photo": …}'
+    python -m edgecat.measure.cold_start '{"model": …, "photo": …}'
 
 Prints one JSON object: the clock at each step (time.monotonic_ns, which is the same in all processes), and the memory.
 """
@@ -18,14 +18,14 @@ def main() -> None:
     clock = {"started": time.monotonic_ns()}
     from importlib import import_module
 
-    from edgecat.board import memory_mb
     from edgecat.classifier import Classifier
     from edgecat.engines import ENGINES
     from edgecat.errors import EdgecatError
+    from edgecat.measure.board import memory_mb
 
     wanted = json.loads(sys.argv[1])
     if "description" in wanted:
-        from edgecat.description import Description
+        from edgecat.foreign.description import Description
 
         wanted["description"] = Description(**wanted["description"])
     photo, module = wanted.pop("photo"), ENGINES[wanted["engine"]].module

@@ -33,9 +33,8 @@ from google.cloud import vision
 from google.protobuf.json_format import ParseError
 from requests.utils import get_environ_proxies, select_proxy
 
-from edgecat.cache import cache_folder
 from edgecat.classifier import UNSURE, Classification, Score
-from edgecat.cloud_request import (
+from edgecat.cloud.request import (
     DOLLARS_PER_UNIT,
     FREE_UNITS,
     MAX_BASE64,
@@ -45,6 +44,7 @@ from edgecat.cloud_request import (
     light,
 )
 from edgecat.errors import CloudError, PhotoError
+from edgecat.files import cache_folder
 from edgecat.model_file import ModelCard
 from edgecat.photo import InputRecipe, Photo, read_encoded
 

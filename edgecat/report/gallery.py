@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from edgecat.errors import EdgecatError, PhotoError
-from edgecat.evaluation import Evaluation, Mistake
+from edgecat.measure.accuracy import Evaluation, Mistake
 from edgecat.photo import decode
 
 THUMBNAIL = 240  # pixels of the longer side, at most

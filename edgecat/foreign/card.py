@@ -12,15 +12,15 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from edgecat.description import (
+from edgecat.engines import Engine, Tensor, TensorSpec, choose_engine, default_threads, open_engine
+from edgecat.errors import ModelError
+from edgecat.foreign.description import (
     Description,
     described_inside,
     label_file_name,
     parse_resize,
     read_labels,
 )
-from edgecat.engines import Engine, Tensor, TensorSpec, choose_engine, default_threads, open_engine
-from edgecat.errors import ModelError
 from edgecat.model_file import LABELS_NAME, ModelCard, find_card, model_format, read_card, with_card
 from edgecat.photo import Channels, InputRecipe
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edgecat.gallery import data_uri
+from edgecat.report.gallery import data_uri
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

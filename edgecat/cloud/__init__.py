@@ -1,0 +1,1 @@
+"""Google Cloud Vision, as the baseline to compare with."""
