@@ -264,18 +264,31 @@ def test_looking_takes_a_small_share_of_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     naps: list[float] = []
-    look, sleep = watching._look, time.sleep
+    look, sleep = watching.list_photos, time.sleep
 
     def slow_look(folder: str | os.PathLike[str], recursive: bool) -> Any:
         sleep(0.02)
         return look(folder, recursive)
 
-    monkeypatch.setattr(watching, "_look", slow_look)
+    monkeypatch.setattr(watching, "list_photos", slow_look)
     monkeypatch.setattr("time.sleep", naps.append)
     looks = new_photos(tmp_path, opened, every=0.01)
     for _ in range(4):
         next(looks)
     assert min(naps) >= 0.2  # ten times as long as a look took, though asked for more often
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_entry_that_cannot_be_looked_at_is_named_once(tmp_path: Path) -> None:
+    errors: list[PhotoError] = []
+    looks = new_photos(tmp_path, opened, every=0.01, recursive=True, on_error=errors.append)
+    assert came(looks)
+    (tmp_path / "itself.jpg").symlink_to(tmp_path / "itself.jpg")
+    shutil.copy(CHELSEA, tmp_path / "a.jpg")
+    assert came(looks, "a.jpg")
+    assert [str(error) for error in errors] == [
+        f"{tmp_path / 'itself.jpg'}: cannot be looked at (Too many levels of symbolic links)"
+    ]
 
 
 # Cameras.
@@ -306,6 +319,27 @@ def test_a_video_is_looked_at_every_so_often_and_in_rgb(video: Path) -> None:
     ]
     assert [int(np.argmin(row)) for row in channels] == [0, 1, 2]  # red is red
     assert len(list(camera_frames(str(video), every=0))) == 60
+
+
+def test_a_damaged_frame_is_passed_over(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2 = pytest.importorskip("cv2", reason="needs edgecat[camera]")
+
+    class Damaged:
+        """A capture whose second frame cannot be decoded."""
+
+        def __init__(self, source: str) -> None:
+            self.capture, self.frames = real(source), 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.capture, name)
+
+        def retrieve(self) -> tuple[bool, Any]:
+            self.frames += 1
+            return (False, None) if self.frames == 2 else self.capture.retrieve()
+
+    real = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", Damaged)
+    assert len(list(camera_frames(str(video), every=0))) == 59
 
 
 class Stream(BaseHTTPRequestHandler):
