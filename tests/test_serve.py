@@ -32,8 +32,9 @@ if importlib.util.find_spec("uvicorn") is None:
 from vision_server import KEY, Process, Running
 
 from edgecat import Classifier
-from edgecat.server.app import Limits, Settings, make_app
-from edgecat.server.http import GuardedProtocol
+from edgecat.server.app import make_app
+from edgecat.server.connections import LimitedProtocol
+from edgecat.server.settings import Limits, Settings
 from edgecat.server.vision_protocol import MAX_BODY, MAX_PHOTO
 
 JSON = {"Content-Type": "application/json"}
@@ -851,7 +852,7 @@ def test_a_body_that_comes_too_slowly() -> None:
         assert time.monotonic() - began < 10
 
 
-class Impatient(GuardedProtocol):
+class Impatient(LimitedProtocol):
     head_seconds = 1.0
     max_connections = 50
 
@@ -892,6 +893,83 @@ def test_more_connections_than_may_be() -> None:
         crowd[-1].settimeout(0.1)
         with pytest.raises(TimeoutError):
             crowd[-1].recv(1)
+
+
+def test_idle_connections_that_asked_before_make_way() -> None:
+    class Patient(Impatient):
+        head_seconds = 60
+
+    with Running(make_app(Settings()), http=Patient) as crowded, contextlib.ExitStack() as opened:
+        crowd = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", crowded.port)))
+            for _ in range(50)
+        ]
+        for connection in crowd:
+            connection.settimeout(10)
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(2000).startswith(b"HTTP/1.1 200 ")
+        for _ in range(5):
+            assert ask(crowded, "GET", "/healthz").code == 200
+
+
+@pytest.mark.parametrize("size", [66_000, 100_000, 250_000])
+def test_a_request_behind_a_body(server: Running, size: int) -> None:
+    photo = CHELSEA.read_bytes()
+    body = photo + b"\0" * (size - len(photo))
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
+    answers = b""
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.settimeout(10)
+        connection.sendall(head + body + b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        time.sleep(0.3)
+        connection.sendall(b"\r\n")
+        while answers.count(b"HTTP/1.1 200 ") < 2:
+            piece = connection.recv(65536)
+            assert piece, answers
+            answers += piece
+
+
+def test_photos_one_behind_another(server: Running) -> None:
+    photo = CHELSEA.read_bytes()
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(photo)}\r\n\r\n"
+    answers = b""
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.settimeout(10)
+        connection.sendall((head.encode() + photo) * 20)
+        while answers.count(b"HTTP/1.1 200 ") < 20:
+            piece = connection.recv(65536)
+            assert piece, answers
+            answers += piece
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_head_without_end(server: Running, before: bytes) -> None:
+    def send_for_ever(connection: socket.socket) -> None:
+        began = time.monotonic()
+        while time.monotonic() - began < 20:
+            connection.sendall(b"a: b\r\n" * 1000)
+
+    with socket.create_connection(("127.0.0.1", server.port)) as endless:
+        endless.settimeout(10)
+        if before:
+            endless.sendall(before)
+            assert endless.recv(2000).startswith(b"HTTP/1.1 200 ")
+        endless.sendall(b"GET / HTTP/1.1\r\n")
+        with pytest.raises(ConnectionError):
+            send_for_ever(endless)
+
+
+def test_a_large_body_without_length(server: Running) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    with contextlib.closing(connection):
+        connection.request(
+            "POST",
+            "/v1/classify",
+            iter([b"x" * 100_000] * 30),
+            encode_chunked=True,
+            headers={"Transfer-Encoding": "chunked"},
+        )
+        assert connection.getresponse().status == 411
 
 
 def test_slow_and_silent_clients_keep_nobody_else_waiting(tmp_path: Path) -> None:

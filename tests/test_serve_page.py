@@ -22,8 +22,9 @@ if importlib.util.find_spec("playwright") is None:
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from vision_server import KEY, Running
 
-from edgecat.server.app import Settings, make_app
+from edgecat.server.app import make_app
 from edgecat.server.page import Page as Served
+from edgecat.server.settings import Settings
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -62,9 +62,9 @@ def serve(
     [bold]EDGECAT_API_KEY=… edgecat serve --host 0.0.0.0[/bold]
     """
     try:
-        from edgecat.server.app import Settings
         from edgecat.server.run import address_of, is_loopback, listen
         from edgecat.server.run import serve as run
+        from edgecat.server.settings import Settings
     except ModuleNotFoundError as error:
         raise EdgecatError(
             f"serving needs '{error.name}'; install it with: pip install 'edgecat[serve]'"
