@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import io
 import json
@@ -22,11 +23,13 @@ from PIL import Image
 from real import CHELSEA, COFFEE, Run
 from vision_server import KEY, MAX_BYTES, Fault, VisionServer, bad_key, quota_exceeded
 
-from edgecat import CloudError, PhotoError
+from edgecat import Classification, CloudError, PhotoError
 
 pytest.importorskip("google.cloud", reason="needs edgecat[cloud]")
 
-from edgecat.cloud.request import FREE_UNITS, HEAVY
+from edgecat.cloud.connection import Connection
+from edgecat.cloud.pricing import FREE_UNITS
+from edgecat.cloud.request import HEAVY
 from edgecat.cloud.vision import CloudVision, Patience
 
 QUICK = Patience(first_pause=0.01, longest_pause=0.05, total=30, request=60)
@@ -575,18 +578,44 @@ def test_requests_stay_below_the_limit_of_the_service(server: VisionServer) -> N
     assert sum(asked.photos for asked in server.requests) == 14
 
 
+def test_an_answer_that_cannot_be_kept_is_handed_on_all_the_same(
+    server: VisionServer, tmp_path: Path
+) -> None:
+    photos = distinct(4)
+    answers: list[Classification] = []
+    with asking(server) as cloud:
+        [folder] = (tmp_path / "cache").rglob("LABEL_DETECTION*")
+        (folder / f"{hashlib.sha256(photos[1]).hexdigest()}.json").mkdir()
+        with pytest.raises(CloudError, match="answers that are paid for cannot be kept here"):
+            answers.extend(cloud.classify_many(photos))
+    assert len(answers) == len(server.answered) == 4
+
+
+@pytest.mark.parametrize("kept", [[{"description": "Cat"}], {"cat": 1}, [1], "cat"])
+def test_a_kept_answer_that_is_none_is_asked_for_again(
+    server: VisionServer, tmp_path: Path, kept: object
+) -> None:
+    with asking(server) as cloud:
+        [folder] = (tmp_path / "cache").rglob("LABEL_DETECTION*")
+        path = folder / f"{hashlib.sha256(CHELSEA.read_bytes()).hexdigest()}.json"
+        path.write_text(json.dumps({"labelAnnotations": kept}))
+        assert cloud.classify(CHELSEA).label == "cat"
+    assert len(server.answered) == 1
+
+
 def test_the_limits_of_the_server_are_googles(server: VisionServer) -> None:
     """So that the two tests above say something."""
     from google.api_core.exceptions import BadRequest
     from google.cloud import vision
 
     with asking(server) as cloud:
+        client = Connection(cloud.endpoint).client
         for count, size, message in (
             (17, 100, "Too many images per request: 17"),
             (1, 8_000_000, "payload size exceeds the limit"),
         ):
             with pytest.raises(BadRequest, match=message):
-                cloud._client.batch_annotate_images(
+                client.batch_annotate_images(
                     requests=[
                         vision.AnnotateImageRequest(
                             image=vision.Image(content=b"x" * size),

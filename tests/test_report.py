@@ -26,7 +26,12 @@ from real import CHELSEA, COFFEE, ROOT, Run
 from edgecat.engines import cores
 from edgecat.errors import DataError
 from edgecat.models import DEFAULT_MODEL
-from edgecat.report import comparison as report
+from edgecat.report import systems as reporting
+from edgecat.report.comparison import Comparison
+from edgecat.report.figures import figures
+from edgecat.report.page import THUMBNAIL, made_here
+from edgecat.report.plots import draw_history
+from edgecat.report.records import read_records
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="needs edgecat[plots]"
@@ -224,7 +229,7 @@ def test_plots_and_thumbnails_are_images_and_say_what_they_show(page: Page) -> N
     assert shown == ["cats/<b>.jpg"] * 2 + ["dogs/<script>alert(1)<&>.jpg"] * 2
     for image in photos:
         thumbnail = Image.open(io.BytesIO(base64.b64decode((image["src"] or "").partition(",")[2])))
-        assert max(thumbnail.size) == report.THUMBNAIL
+        assert max(thumbnail.size) == THUMBNAIL
 
 
 def test_markdown_has_the_same_table(made: Path, page: Page) -> None:
@@ -246,7 +251,7 @@ def test_markdown_has_the_same_table(made: Path, page: Page) -> None:
 
 def test_it_replaces_its_own_files_only(edgecat: Run, made: Path) -> None:
     for name in ("report.html", "report.md", "report.json"):
-        assert report.made_here(made / name)
+        assert made_here(made / name)
         copy = made / f"theirs{Path(name).suffix}"
         copy.write_text("mine")
         done = edgecat("report", made / "album", "--out", made / "theirs.html")
@@ -266,7 +271,7 @@ def test_it_replaces_its_own_files_only(edgecat: Run, made: Path) -> None:
         == 0
     )
     assert sorted({*made.iterdir()} - {*before}) == [made / "theirs.html", made / "theirs.json"]
-    assert report.made_here(made / "theirs.md")
+    assert made_here(made / "theirs.md")
 
 
 def test_a_broken_photo_is_named_and_the_rest_is_reported(edgecat: Run, tmp_path: Path) -> None:
@@ -292,10 +297,10 @@ def test_a_broken_photo_is_named_and_the_rest_is_reported(edgecat: Run, tmp_path
 
 def test_the_axis_of_very_different_latencies_has_plain_numbers() -> None:
     systems = [
-        report.system({**CLOUD, "file_bytes": 10**6}, {"photo": ms, "engine": ms / 2})
+        reporting.system({**CLOUD, "file_bytes": 10**6}, {"photo": ms, "engine": ms / 2})
         for ms in (2.5, 25.0)
     ]
-    _, plot = next(report.plots(report.Comparison(systems, report.made_by(["edgecat"]))))
+    _, plot = next(figures(Comparison(systems, reporting.made_by(["edgecat"]))))
     drawn = base64.b64decode(plot.image.partition(",")[2]).decode()
     assert {"5", "10", "20"} <= {*re.findall(r">([^<>]+)</text>", drawn)}
     assert "$" not in drawn
@@ -335,7 +340,7 @@ def test_groups_are_shown_judged_in_each_way(made: Path, edgecat: Run) -> None:
         json.dumps({**CLOUD, "ways": {"best label": {"cat": 0.25, "dog": 35}}})
     )
     with pytest.raises(DataError, match="'dog' is not a number from 0 to 1"):
-        list(report.read_records(made / "wrong.jsonl"))
+        list(read_records(made / "wrong.jsonl"))
 
 
 def test_other_classes_than_cats_and_dogs(edgecat: Run, tmp_path: Path) -> None:
@@ -389,7 +394,7 @@ def broken(**changes: object) -> str:
 def test_a_line_that_is_no_record(tmp_path: Path, line: str, reason: str) -> None:
     (tmp_path / "cloud.jsonl").write_text(json.dumps(CLOUD) + "\n" + line + "\n")
     with pytest.raises(DataError) as caught:
-        list(report.read_records(tmp_path / "cloud.jsonl"))
+        list(read_records(tmp_path / "cloud.jsonl"))
     assert str(caught.value) == f"{tmp_path / 'cloud.jsonl'}, line 2: {reason}; {EXPECTED}"
 
 
@@ -527,3 +532,10 @@ def test_what_to_install(tmp_path: Path, library: str) -> None:
         done.stderr
         == f"edgecat: a report needs '{library}'; install it with: pip install 'edgecat[plots]'\n"
     )
+
+
+def test_a_class_called_like_a_loss_is_drawn_among_the_accuracies() -> None:
+    row = {"epoch": 1.0, "training_loss": 1.0, "accuracy": 0.5, "accuracy_hair_loss": 0.5}
+    losses, accuracies = draw_history([row], 2).axes
+    assert [line.get_label() for line in losses.lines] == ["training"]
+    assert [line.get_label() for line in accuracies.lines] == ["mean of classes", "hair_loss"]

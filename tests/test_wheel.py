@@ -45,7 +45,9 @@ def test_the_wheel_is_small_and_holds_what_it_should(wheel: Path) -> None:
         "edgecat/models/catdog-int8.tflite",
         "edgecat/py.typed",
         "edgecat/imagenet.txt",
+        "edgecat/report/gallery.html.jinja",
         "edgecat/report/page.html.jinja",
+        "edgecat/server/openapi.json",
         "edgecat/server/page.html",
         "edgecat_export/checkpoints/mobilenet.keras",
     ):
