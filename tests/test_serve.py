@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import importlib.metadata
 import importlib.util
 import io
 import json
@@ -708,6 +709,25 @@ def test_health_and_metrics(server: Running) -> None:
         3,
     ]
     assert 'edgecat_model{engine="LiteRT' in ask(server, "GET", "/metrics").body.decode()
+
+
+def test_the_description_knows_what_the_server_does(server: Running, guarded: Running) -> None:
+    from edgecat.cloud.request import MAX_PHOTOS
+    from edgecat.server.vision_protocol import STATUS
+    from edgecat.server.vision_request import FEATURES
+
+    document = ask(server, "GET", "/openapi.json").json
+    schemas = document["components"]["schemas"]
+    kinds = schemas["Feature"]["properties"]["type"]["enum"]
+    assert {*FEATURES, *FEATURES.values()} < {*kinds}
+    requests = schemas["BatchAnnotateImagesRequest"]["properties"]["requests"]
+    assert requests["maxItems"] == MAX_PHOTOS
+    status = schemas["Error"]["properties"]["error"]["properties"]["status"]
+    assert {*status["enum"]} == {*STATUS.values()}
+    assert document["info"]["version"] == importlib.metadata.version("edgecat")
+    for asked, keyed in ((server, False), (guarded, True)):
+        model = ask(asked, "GET", "/openapi.json").json["paths"]["/v1/model"]["get"]
+        assert ("security" in model, "403" in model["responses"]) == (keyed, keyed)
 
 
 def test_the_card(server: Running) -> None:

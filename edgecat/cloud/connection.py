@@ -8,13 +8,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from google.api_core import exceptions as google_errors
-from google.api_core.retry import if_transient_error
+from google.api_core.retry import exponential_sleep_generator, if_transient_error
 from google.auth.api_key import Credentials as KeyCredentials
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
@@ -128,6 +129,11 @@ class Connection:
             raise CloudError(
                 f"{NAME}: the credentials cannot be used ({self.shown(error)})"
             ) from None
+
+
+def pauses(first: float, longest: float) -> Iterator[float]:
+    """Yield the seconds to wait before each further try: doubled each time, with jitter."""
+    yield from exponential_sleep_generator(first, longest)
 
 
 def requested_pause(error: Exception) -> float:

@@ -16,13 +16,18 @@ from importlib.metadata import version
 from types import TracebackType
 from typing import NamedTuple
 
-from google.api_core.retry import exponential_sleep_generator
-
 from edgecat.classifier import Classification
 from edgecat.cloud.answers import LABELS, Labels, interpret
 from edgecat.cloud.batch import MAX_RESULTS, MODEL, Answers, batches, request_labels
 from edgecat.cloud.cache import AnswerCache
-from edgecat.cloud.connection import ENDPOINT, FAILURES, NAME, Connection, requested_pause
+from edgecat.cloud.connection import (
+    ENDPOINT,
+    FAILURES,
+    NAME,
+    Connection,
+    pauses,
+    requested_pause,
+)
 from edgecat.cloud.pricing import Estimate
 from edgecat.cloud.request import MAX_PHOTOS, PHOTOS_PER_MINUTE, SIDE, light
 from edgecat.errors import CloudError, PhotoError
@@ -210,9 +215,7 @@ class CloudVision:
         Some may be missing if another request fails meanwhile. Raise CloudError.
         """
         deadline = time.monotonic() + self._patience.total
-        for pause in exponential_sleep_generator(
-            self._patience.first_pause, self._patience.longest_pause
-        ):
+        for pause in pauses(self._patience.first_pause, self._patience.longest_pause):
             asked = {digest: content for digest, content in batch.items() if digest not in answers}
             self._wait_for_quota(len(asked), stop)
             if stop.is_set():
