@@ -28,7 +28,8 @@ def killed_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[Non
         process.kill()
 
 
-# The start of a program: edgecat.watch.folder prints a line once it has looked for the first time, so that what comes from then on is new.
+# The start of a program: edgecat.watch.folder prints a line after its first listing. Photos that
+# come after that line are new.
 SAYS_WHEN_IT_WATCHES = """
 import sys, edgecat.watch.folder as watching
 look = watching.list_photos

@@ -1,4 +1,7 @@
-"""The Cloud Vision baseline: Google's own client against a server on this machine that speaks Google's protocol."""
+"""The Cloud Vision baseline: Google's own client against a server on this machine.
+
+The server speaks Google's protocol.
+"""
 
 from __future__ import annotations
 
@@ -104,8 +107,8 @@ def test_classify_and_then_once_more_from_the_cache(
     assert cat["score"] == cat["scores"]["cat"] > 0.9
     assert cat["scores"]["dog"] == 0
     assert (
-        cat["engine"]
-        == f"Cloud Vision API v1 (google-cloud-vision {importlib.metadata.version('google-cloud-vision')}) at {server.address}"
+        cat["engine"] == "Cloud Vision API v1 (google-cloud-vision "
+        f"{importlib.metadata.version('google-cloud-vision')}) at {server.address}"
     )
     [asked] = server.requests
     assert (asked.path.split("?")[0], asked.photos) == ("/v1/images:annotate", 2)
@@ -179,14 +182,16 @@ def test_no_credentials(edgecat: Run) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert (
         done.stderr
-        == "edgecat: Google Cloud Vision needs credentials; set GOOGLE_API_KEY, or run: gcloud auth application-default login\n"
+        == "edgecat: Google Cloud Vision needs credentials; set GOOGLE_API_KEY, or run: "
+        "gcloud auth application-default login\n"
     )
     done = edgecat(
         "classify", "--cloud-vision", CHELSEA, GOOGLE_APPLICATION_CREDENTIALS="none.json"
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "edgecat: Google Cloud Vision needs credentials (File none.json was not found.); set GOOGLE_API_KEY, or run: gcloud auth application-default login\n"
+        "edgecat: Google Cloud Vision needs credentials (File none.json was not found.); "
+        "set GOOGLE_API_KEY, or run: gcloud auth application-default login\n"
     )
 
 
@@ -197,14 +202,16 @@ def test_a_wrong_key_is_never_shown(edgecat: Run, server: VisionServer, tmp_path
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "edgecat: Google Cloud Vision refuses the API key (API key not valid. Please pass a valid API key.); set GOOGLE_API_KEY to a valid one\n"
+        "edgecat: Google Cloud Vision refuses the API key (API key not valid. Please "
+        "pass a valid API key.); set GOOGLE_API_KEY to a valid one\n"
     )
     server.faults.append(bad_key(f"API key {wrong} not valid,\nnot at all."))
     echoed = edgecat(
         "classify", "--cloud-vision", CHELSEA, **{**server.environment, "GOOGLE_API_KEY": wrong}
     )
     assert echoed.stderr == (
-        "edgecat: Google Cloud Vision refuses the API key (API key [the API key] not valid, not at all.); set GOOGLE_API_KEY to a valid one\n"
+        "edgecat: Google Cloud Vision refuses the API key (API key [the API key] not "
+        "valid, not at all.); set GOOGLE_API_KEY to a valid one\n"
     )
     assert len(server.requests) == 2  # an error for good is not tried again
     edgecat("classify", "--cloud-vision", CHELSEA, **server.environment)
@@ -223,7 +230,8 @@ def test_what_is_no_key_is_not_sent(server: VisionServer) -> None:
         pass
     assert (
         str(caught.value)
-        == "GOOGLE_API_KEY holds more than the letters, digits and signs of an API key; set it to the key alone"
+        == "GOOGLE_API_KEY holds more than the letters, digits and signs of an API key; set "
+        "it to the key alone"
     )
     with asking(server, key=f"{KEY}\n") as cloud:
         assert cloud.classify(CHELSEA).label == "cat"
@@ -240,7 +248,8 @@ def test_no_permission(edgecat: Run, server: VisionServer) -> None:
     done = edgecat("classify", "--cloud-vision", CHELSEA, **server.environment)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "edgecat: Google Cloud Vision refuses these credentials (Cloud Vision API has not been used in project 1 before or it is disabled.);"
+        "edgecat: Google Cloud Vision refuses these credentials (Cloud Vision API has "
+        "not been used in project 1 before or it is disabled.);"
         " enable the Cloud Vision API and billing for their project, or use others\n"
     )
 
@@ -254,7 +263,8 @@ def test_no_network(edgecat: Run) -> None:
     assert time.monotonic() - began < 30
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"edgecat: Google Cloud Vision cannot be reached at {address} ([Errno 111] Connection refused); check the network;"
+        f"edgecat: Google Cloud Vision cannot be reached at {address} ([Errno 111] "
+        "Connection refused); check the network;"
         " what was answered is kept, run the same command again to go on\n"
     )
 
@@ -267,8 +277,10 @@ def test_a_used_up_quota_and_going_on_later(
     done = edgecat("classify", "--cloud-vision", folder, "--json", **server.environment)
     assert done.returncode == 1
     assert done.stderr == (
-        "edgecat: Google Cloud Vision: the quota is used up (Quota exceeded for quota metric 'Label detection requests' and limit 'Label detection"
-        " requests per minute'.); what was answered is kept, run the same command again to go on later\n"
+        "edgecat: Google Cloud Vision: the quota is used up (Quota exceeded for quota "
+        "metric 'Label detection requests' and limit 'Label detection"
+        " requests per minute'.); what was answered is kept, run the same command again "
+        "to go on later\n"
     )
     assert 16 <= len(server.answered) <= 24
     server.quota = None
@@ -310,7 +322,10 @@ def test_more_than_the_free_photos_are_asked_for_first(
 ) -> None:
     folder = album(tmp_path / "album", FREE_UNITS + 20)
     (folder / "again.png").write_bytes((folder / "0000.png").read_bytes())  # costs nothing
-    costs = "edgecat: Google Cloud Vision is to be asked about 1,020 photos: $0.03 if none of this month's 1,000 free ones are used yet, at most $1.53"
+    costs = (
+        "edgecat: Google Cloud Vision is to be asked about 1,020 photos: $0.03 if none "
+        "of this month's 1,000 free ones are used yet, at most $1.53"
+    )
     done = edgecat("classify", "--cloud-vision", folder, **server.environment)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{costs}; agree with --yes\n")
     assert not server.requests
@@ -354,7 +369,10 @@ def test_the_question_about_costs(server: VisionServer, tmp_path: Path, reply: s
 
 
 def test_an_address_that_is_none(edgecat: Run) -> None:
-    message = "EDGECAT_CLOUD_VISION_ENDPOINT: photos and keys go to example.com over https only; expected https://example.com"
+    message = (
+        "EDGECAT_CLOUD_VISION_ENDPOINT: photos and keys go to example.com over https "
+        "only; expected https://example.com"
+    )
     done = edgecat(
         "classify",
         "--cloud-vision",
@@ -389,7 +407,8 @@ def test_a_proxy_does_not_see_what_goes_to_this_machine(
     with (
         pytest.raises(
             CloudError,
-            match=r"^HTTP_PROXY would carry photos and keys for http://127\.0\.0\.1:\d+ unencrypted; set NO_PROXY=",
+            match=r"^HTTP_PROXY would carry photos and keys for http://127\.0\.0\.1:\d+ "
+            r"unencrypted; set NO_PROXY=",
         ),
         asking(server),
     ):
@@ -399,7 +418,10 @@ def test_a_proxy_does_not_see_what_goes_to_this_machine(
 def test_interrupted(server: VisionServer, tmp_path: Path) -> None:
     server.faults += [Fault(503, "UNAVAILABLE", "Try later.", headers=(("Retry-After", "50"),))]
     # Even where the tests run in the background, and with Ctrl-C ignored.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()"
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import "
+        "edgecat.cli; edgecat.cli.main()"
+    )
     command = [
         sys.executable,
         "-c",
@@ -436,7 +458,8 @@ def test_a_cache_that_cannot_be_written(edgecat: Run, server: VisionServer, tmp_
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith(
-        "answers that are paid for cannot be kept here (Not a directory); set XDG_CACHE_HOME to a folder that can be written\n"
+        "answers that are paid for cannot be kept here (Not a directory); set "
+        "XDG_CACHE_HOME to a folder that can be written\n"
     )
     assert not server.requests
 
@@ -481,7 +504,8 @@ def test_tries_end(server: VisionServer) -> None:
         cloud.classify(CHELSEA)
     assert (
         str(caught.value)
-        == "Google Cloud Vision is not available (Try later.); what was answered is kept, run the same command again to go on later"
+        == "Google Cloud Vision is not available (Try later.); what was answered is kept, "
+        "run the same command again to go on later"
     )
     assert 2 < len(server.requests) < 500
 
@@ -759,7 +783,7 @@ def test_labels_become_cat_dog_or_neither(
 
 
 def test_without_the_extra(edgecat: Run, tmp_path: Path) -> None:
-    """Google's library made invisible, as in an environment that never had it; tests/test_wheel.py has one that does not."""
+    """Google's library is invisible; tests/test_wheel.py has an environment without it."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nsys.modules['google.cloud'] = sys.modules['google.api_core'] = None\n"
     )
@@ -768,5 +792,6 @@ def test_without_the_extra(edgecat: Run, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert (
         done.stderr
-        == "edgecat: --cloud-vision needs 'google.api_core'; install it with: pip install 'edgecat[cloud]'\n"
+        == "edgecat: --cloud-vision needs 'google.api_core'; install it with: pip install "
+        "'edgecat[cloud]'\n"
     )

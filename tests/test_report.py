@@ -1,4 +1,4 @@
-"""`edgecat report`: one page that needs nothing beside it, whose numbers are those of report.json."""
+"""`edgecat report`: one page that needs nothing beside it, with the numbers of report.json."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def put(photo: Path, *places: Path) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a report of the model that comes along, the same under another name, and a record from elsewhere."""
+    """A folder with a report of the default model, twice, and of a record from elsewhere."""
     folder = tmp_path_factory.mktemp("report")
     put(CHELSEA, folder / "album/cats/a.jpg", folder / "album/cats/b.jpg")
     put(COFFEE, folder / "album/cats/<b>.jpg", folder / "album/neither/c.jpg")
@@ -290,7 +290,8 @@ def test_a_broken_photo_is_named_and_the_rest_is_reported(edgecat: Run, tmp_path
     assert (done.returncode, done.stdout) == (1, "")
     assert (
         done.stderr
-        == "edgecat: album/cats/b.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF); nor can any other photo be read\n"
+        == "edgecat: album/cats/b.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or "
+        "TIFF); nor can any other photo be read\n"
     )
     assert not (tmp_path / "report.html").exists()
 
@@ -354,7 +355,8 @@ def test_other_classes_than_cats_and_dogs(edgecat: Run, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "report.html\n")
     assert (
         done.stderr
-        == "left out: class folder 'horse' is no label of catdog-int8.tflite; expected cat, dog, neither\n"
+        == "left out: class folder 'horse' is no label of catdog-int8.tflite; expected cat, "
+        "dog, neither\n"
     )
     record = json.loads((tmp_path / "report.json").read_text())
     assert [system["model"] for system in record["systems"]] == ["theirs.tflite"]
@@ -404,7 +406,8 @@ def test_a_line_that_is_no_record(tmp_path: Path, line: str, reason: str) -> Non
         (["nowhere"], "nowhere: no such folder; expected a folder of photos"),
         (
             ["empty"],
-            "empty: no class folders; expected one folder of photos for each class, such as cats/ and dogs/, or LABEL=FOLDER",
+            "empty: no class folders; expected one folder of photos for each class, such "
+            "as cats/ and dogs/, or LABEL=FOLDER",
         ),
         (
             ["horses"],
@@ -423,15 +426,18 @@ def test_a_line_that_is_no_record(tmp_path: Path, line: str, reason: str) -> Non
         ),
         (
             ["album", "--history", "empty"],
-            "empty/history.csv: No such file or directory; expected a run folder of edgecat train, or the history.csv in it",
+            "empty/history.csv: No such file or directory; expected a run folder of "
+            "edgecat train, or the history.csv in it",
         ),
         (
             ["album", "--history", "words.txt"],
-            "words.txt: no training history; expected a run folder of edgecat train, or the history.csv in it",
+            "words.txt: no training history; expected a run folder of edgecat train, or "
+            "the history.csv in it",
         ),
         (
             ["album", "--history", "album/cats/a.jpg"],
-            "album/cats/a.jpg: no training history; expected a run folder of edgecat train, or the history.csv in it",
+            "album/cats/a.jpg: no training history; expected a run folder of edgecat "
+            "train, or the history.csv in it",
         ),
         (
             ["album", "--out", "nowhere/report.html"],
@@ -472,7 +478,10 @@ def test_a_full_disk_and_ctrl_c_leave_the_files_as_they_were(
     for suffix in (".html", ".md", ".json"):
         shutil.copy((made / "report").with_suffix(suffix), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()"
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import "
+        "edgecat.cli; edgecat.cli.main()"
+    )
     command = [sys.executable, "-c", code, "report", "album"]
     limit: Callable[[], None] = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # noqa: E731
     done = subprocess.run(
@@ -523,7 +532,10 @@ def test_models_of_one_name_are_told_apart(edgecat: Run, made: Path) -> None:
 
 @pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
 def test_what_to_install(tmp_path: Path, library: str) -> None:
-    code = f"import sys; sys.modules[{library!r}] = None; sys.argv = ['edgecat', 'report', 'nowhere']; import edgecat.cli; edgecat.cli.main()"
+    code = (
+        f"import sys; sys.modules[{library!r}] = None; sys.argv = ['edgecat', 'report', "
+        "'nowhere']; import edgecat.cli; edgecat.cli.main()"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )

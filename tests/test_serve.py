@@ -1,4 +1,4 @@
-"""`edgecat serve`: the protocol with Google's own client, the plain API, what is refused, and what keeps it up."""
+"""`edgecat serve`: the protocol with Google's own client, the plain API, refusals, limits."""
 
 from __future__ import annotations
 
@@ -174,7 +174,8 @@ def test_googles_client_gets_googles_errors(google: Any) -> None:
     assert answer.error.code == 7
     assert (
         answer.error.message
-        == "We're not allowed to access the URL on your behalf. Please download the content and pass it in."
+        == "We're not allowed to access the URL on your behalf. Please download the content "
+        "and pass it in."
     )
     answer = google.label_detection(
         image=vision.Image(source=vision.ImageSource(gcs_image_uri="gs://bucket/cat.jpg"))
@@ -328,12 +329,14 @@ BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
         ),
         (
             b'{"requests": [{"img": 1}]}',
-            r"Invalid JSON payload received\. Unknown name \"img\" at 'requests\[0\]': Cannot find field\.",
+            r"Invalid JSON payload received\. Unknown name \"img\" at 'requests\[0\]': "
+            r"Cannot find field\.",
             "requests[0]",
         ),
         (
             b'{"requests": [{}, {"image": {"content": "*no base64*"}}]}',
-            r"Invalid value at 'requests\[1\]\.image\.content' \(TYPE_BYTES\), Base64 decoding failed\.",
+            r"Invalid value at 'requests\[1\]\.image\.content' \(TYPE_BYTES\), Base64 "
+            r"decoding failed\.",
             "requests[1].image.content",
         ),
         (
@@ -343,7 +346,9 @@ BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
         ),
         (
             b'{"requests": [{"features": [{"type": "CAT_DETECTION"}]}]}',
-            r"Invalid value at 'requests\[0\]\.features\[0\]\.type' \(type\.googleapis\.com/google\.cloud\.vision\.v1\.Feature\.Type\), \"CAT_DETECTION\"",
+            r"Invalid value at 'requests\[0\]\.features\[0\]\.type' "
+            r"\(type\.googleapis\.com/google\.cloud\.vision\.v1\.Feature\.Type\), "
+            r"\"CAT_DETECTION\"",
             "requests[0].features[0].type",
         ),
         (
@@ -353,7 +358,8 @@ BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
         ),
         (
             b'{"requests": [{"features": [{"type": 4, "maxResults": "many"}]}]}',
-            r"Invalid value at 'requests\[0\]\.features\[0\]\.max_results' \(TYPE_INT32\), \"many\"",
+            r"Invalid value at 'requests\[0\]\.features\[0\]\.max_results' "
+            r"\(TYPE_INT32\), \"many\"",
             "requests[0].features[0].max_results",
         ),
     ],
@@ -398,7 +404,8 @@ def test_a_request_that_is_wrong(
         (
             {"image": {"source": {"imageUri": "http://127.0.0.1/"}}, "features": LABELS},
             7,
-            "We're not allowed to access the URL on your behalf. Please download the content and pass it in.",
+            "We're not allowed to access the URL on your behalf. Please download the "
+            "content and pass it in.",
         ),
         (
             {"image": {"source": {"imageUri": "gs://b/c.jpg"}}, "features": LABELS},
@@ -1000,7 +1007,8 @@ def test_slow_and_silent_clients_keep_nobody_else_waiting(tmp_path: Path) -> Non
         ]
         for connection in crowd[:16]:
             connection.sendall(
-                b"POST /v1/images:annotate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
+                b"POST /v1/images:annotate HTTP/1.1\r\nHost: x\r\nContent-Type: "
+                b"application/json\r\nContent-Length: 1000000\r\n\r\n"
             )
         for _ in range(3):
             for connection in crowd[:16]:
@@ -1100,7 +1108,10 @@ def test_several_processes(tmp_path: Path) -> None:
 
 
 def test_interrupted(tmp_path: Path) -> None:
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()"
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import "
+        "edgecat.cli; edgecat.cli.main()"
+    )
     command = [sys.executable, "-c", code, "serve", "--port", "0"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -1205,7 +1216,8 @@ def test_others_are_let_in_with_a_key_alone(edgecat: Run, host: str) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert (
         done.stderr
-        == f"edgecat: --host {host} lets others in; set EDGECAT_API_KEY to a key that they must show, or say --no-auth\n"
+        == f"edgecat: --host {host} lets others in; set EDGECAT_API_KEY to a key that they "
+        "must show, or say --no-auth\n"
     )
 
 
@@ -1223,7 +1235,8 @@ def test_a_port_in_use(edgecat: Run, server: Running) -> None:
     done = edgecat("serve", "--port", server.port)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith(
-        f"edgecat: port {server.port} of 127.0.0.1 is in use; stop what uses it, or give another --port\n"
+        f"edgecat: port {server.port} of 127.0.0.1 is in use; stop what uses it, or give "
+        "another --port\n"
     )
 
 
@@ -1231,11 +1244,13 @@ def test_addresses_that_are_none_of_this_machine(edgecat: Run) -> None:
     done = edgecat("serve", "--host", "no.such.host.invalid", "--no-auth")
     assert done.returncode == 1
     assert done.stderr.endswith(
-        "edgecat: --host no.such.host.invalid: no address of this machine; expected such as 127.0.0.1, or 0.0.0.0 for all\n"
+        "edgecat: --host no.such.host.invalid: no address of this machine; expected such "
+        "as 127.0.0.1, or 0.0.0.0 for all\n"
     )
     done = edgecat("serve", "--host", "192.0.2.1", "--no-auth")
     assert done.stderr.endswith(
-        "edgecat: cannot listen on port 8080 of 192.0.2.1 (Cannot assign requested address); give another --host or --port\n"
+        "edgecat: cannot listen on port 8080 of 192.0.2.1 (Cannot assign requested "
+        "address); give another --host or --port\n"
     )
 
 
@@ -1252,7 +1267,8 @@ def test_a_key_that_is_none(edgecat: Run) -> None:
     done = edgecat("serve", EDGECAT_API_KEY="two words")
     assert (done.returncode, done.stderr) == (
         1,
-        "edgecat: EDGECAT_API_KEY holds more than letters, digits and signs; set it to the key alone\n",
+        "edgecat: EDGECAT_API_KEY holds more than letters, digits and signs; set it to "
+        "the key alone\n",
     )
 
 

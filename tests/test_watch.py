@@ -1,4 +1,4 @@
-"""`edgecat watch` and what it is made of: appearing without flicker, folders, cameras, commands, misuse."""
+"""`edgecat watch` and its parts: presence without flicker, folders, cameras, commands, misuse."""
 
 from __future__ import annotations
 
@@ -387,7 +387,8 @@ import numpy, PIL.Image
 class Picamera2:
     def __init__(self): {opening}; self.frames = 0
     def create_video_configuration(self, main): return main
-    def configure(self, configuration): assert configuration == {{"size": (640, 480), "format": "BGR888"}}, configuration
+    def configure(self, configuration):
+        assert configuration == {{"size": (640, 480), "format": "BGR888"}}, configuration
     def start(self): pass
     def close(self): print("closed", flush=True)
     def __enter__(self): return self
@@ -407,14 +408,16 @@ def test_a_raspberry_pis_own_camera(edgecat: Run, tmp_path: Path) -> None:
     assert [label, what, *name] == ["cat", "appeared", "camera", "picamera2", "closed"]
     assert (
         done.stderr
-        == "edgecat: picamera2: gives no more pictures (Camera frontend has timed out!); is its cable in?\n"
+        == "edgecat: picamera2: gives no more pictures (Camera frontend has timed out!); is "
+        "its cable in?\n"
     )
     (tmp_path / "picamera2.py").write_text(PICAMERA.format(opening="[][0]", photo=str(CHELSEA)))
     done = edgecat("watch", "picamera2", PYTHONPATH=str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
     assert (
         done.stderr
-        == "edgecat: picamera2: no camera (list index out of range); is its cable in, and is it used by no other program?\n"
+        == "edgecat: picamera2: no camera (list index out of range); is its cable in, and "
+        "is it used by no other program?\n"
     )
 
 
@@ -426,7 +429,8 @@ def test_libraries_and_cameras_that_are_not_there(edgecat: Run, tmp_path: Path) 
         ),
         "picamera2": (
             "picamera2",
-            "watching a camera needs 'picamera2'; install it with: sudo apt install python3-picamera2, for an environment made with --system-site-packages",
+            "watching a camera needs 'picamera2'; install it with: sudo apt install "
+            "python3-picamera2, for an environment made with --system-site-packages",
         ),
     }
     for library, (camera, message) in expected.items():
@@ -438,7 +442,8 @@ def test_libraries_and_cameras_that_are_not_there(edgecat: Run, tmp_path: Path) 
     )
     done = edgecat("watch", "0", PYTHONPATH=str(tmp_path))
     assert done.stderr == (
-        "edgecat: 'cv2' cannot be imported (libGL.so.1: cannot open shared object file); install it anew with: pip install 'edgecat[camera]'\n"
+        "edgecat: 'cv2' cannot be imported (libGL.so.1: cannot open shared object file); "
+        "install it anew with: pip install 'edgecat[camera]'\n"
     )
     (tmp_path / "cv2.py").unlink()
     pytest.importorskip("cv2", reason="needs edgecat[camera]")
@@ -448,7 +453,8 @@ def test_libraries_and_cameras_that_are_not_there(edgecat: Run, tmp_path: Path) 
         assert (done.returncode, done.stdout) == (1, "")
         assert (
             done.stderr
-            == f"edgecat: {camera}: cannot be opened as a camera or video; is it plugged in, and used by no other program?\n"
+            == f"edgecat: {camera}: cannot be opened as a camera or video; is it plugged in, "
+            "and used by no other program?\n"
         )
 
 
@@ -458,7 +464,10 @@ def test_libraries_and_cameras_that_are_not_there(edgecat: Run, tmp_path: Path) 
 @contextmanager
 def watching_for(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """`edgecat watch FOLDER`, once it watches."""
-    program = f"{SAYS_WHEN_IT_WATCHES}; watching.SETTLE, watching.PATIENCE = 0.05, 0.3; import edgecat.cli; edgecat.cli.main()"
+    program = (
+        f"{SAYS_WHEN_IT_WATCHES}; watching.SETTLE, watching.PATIENCE = 0.05, 0.3; import "
+        "edgecat.cli; edgecat.cli.main()"
+    )
     command = [sys.executable, "-c", program, "watch", folder.name, "--every", "0.02", *options]
     # Where tests run in the background Ctrl-C is ignored, and what they start inherits that.
     start: dict[str, Any] = {
@@ -533,7 +542,8 @@ def test_json_and_sigterm(shots: Path) -> None:
 def test_a_command_is_run_without_a_shell(shots: Path) -> None:
     script = shots.parent / "note.py"
     script.write_text(
-        "import json, sys; print(json.dumps(sys.argv[1:])); json.dump(sys.argv[1:], open('noted.json', 'w')); sys.exit(3)"
+        "import json, sys; print(json.dumps(sys.argv[1:])); json.dump(sys.argv[1:], "
+        "open('noted.json', 'w')); sys.exit(3)"
     )
     name = "$(touch pwned); {label} 'a\" b.jpg"
     noted = shots.parent / "noted.json"
@@ -651,7 +661,8 @@ def test_misuse(edgecat: Run, tmp_path: Path) -> None:
     for arguments, message in {
         (
             "nowhere",
-        ): "nowhere: no such folder or camera; expected a folder, a camera (0, /dev/video0, picamera2), a video file or a stream's address",
+        ): "nowhere: no such folder or camera; expected a folder, a camera (0, /dev/video0, "
+        "picamera2), a video file or a stream's address",
         ("shots", "--label", "fox"): "'fox' is no label of this model; expected cat, dog, neither",
         ("shots", "--model", "none.tflite"): "none.tflite: no such model file",
         (

@@ -1,4 +1,7 @@
-"""The server of `edgecat serve`, in this process, that notes what it was asked and can be told to fail as Google's service may."""
+"""The server of `edgecat serve`, in this process.
+
+It records its requests, and can be made to fail as Google's service may.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +133,11 @@ class Process(Running):
 
 
 class VisionServer(Running):
-    """`quota` is how many photos it answers, `faults` come before answers, `photo_faults` are google.rpc codes for the next photos."""
+    """A server that fails as asked.
+
+    `quota` is the number of photos that it answers; `faults` come before the answers;
+    `photo_faults` are google.rpc codes for the next photos.
+    """
 
     def __init__(
         self,
@@ -244,7 +251,10 @@ def bad_key(message: str) -> Fault:
 
 
 def quota_exceeded(retry_after: str = "") -> Fault:
-    message = "Quota exceeded for quota metric 'Label detection requests' and limit 'Label detection requests per minute'."
+    message = (
+        "Quota exceeded for quota metric 'Label detection requests' and limit 'Label "
+        "detection requests per minute'."
+    )
     return Fault(
         429,
         "RESOURCE_EXHAUSTED",

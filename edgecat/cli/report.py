@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,12 +96,8 @@ def report(
                 classifier.name = str(classifier.path)
         classifiers = _knowing(classifiers, {photo.label for photo in photos}, progress)
         for classifier in classifiers:
-            phase = f"evaluating {classifier.name}"
-            result = evaluating.evaluate(
-                classifier,
-                photos,
-                lambda done, phase=phase: progress.step(phase, done, len(photos)),  # type: ignore[misc]
-            )
+            step = partial(progress.step, f"evaluating {classifier.name}", total=len(photos))
+            result = evaluating.evaluate(classifier, photos, step)
             failures |= dict.fromkeys(result.failures)
             if not result.photos():
                 raise DataError(f"{result.failures[0]}; nor can any other photo be read")

@@ -1,13 +1,13 @@
 """The page at /, with a policy that allows its own script and style and this server, nothing else.
 
-The page is a constant file, not a template: all its figures come from this server's API.
+page.html, with page.css and page.js inside it, is constant: its figures come from the API.
+It needs no template engine, which the server's users would have to install.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from pathlib import Path
 
 
@@ -15,9 +15,12 @@ class Page:
     """The page's bytes and headers."""
 
     def __init__(self) -> None:
-        self.content = (Path(__file__).parent / "page.html").read_bytes()
-        [script] = re.findall(rb"<script>(.*?)</script>", self.content, re.DOTALL)
-        [style] = re.findall(rb"<style>(.*?)</style>", self.content, re.DOTALL)
+        page, style, script = (
+            Path(__file__).with_name(f"page.{suffix}").read_bytes()
+            for suffix in ("html", "css", "js")
+        )
+        page = page.replace(b"<style></style>", b"<style>%b</style>" % style)
+        self.content = page.replace(b"<script></script>", b"<script>%b</script>" % script)
         policy = {
             "default-src": "'none'",
             "script-src": f"'{_hash(script)}'",
