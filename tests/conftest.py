@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from real import SHARED, Run
+from real import CHELSEA, COFFEE, SHARED, Run
 
 
 @pytest.fixture
@@ -62,3 +62,16 @@ def shared_data() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("needs ../shared/data, which is not here")
     return SHARED / "data"
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six seconds, ten frames a second: a cat from second 1 to 3, coffee else."""
+    cv2 = pytest.importorskip("cv2", reason="needs edgecat[camera]")
+    path = tmp_path_factory.mktemp("video") / "clip.avi"
+    cat, coffee = (cv2.resize(cv2.imread(str(photo)), (320, 240)) for photo in (CHELSEA, COFFEE))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (320, 240))
+    for number in range(60):
+        writer.write(cat if 10 <= number < 30 else coffee)
+    writer.release()
+    return path

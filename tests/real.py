@@ -28,13 +28,14 @@ def killed_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[Non
         process.kill()
 
 
-# The start of a program: edgecat.watch.folder prints a line once it has looked for the first time, so that what comes from then on is new.
+# The start of a program: edgecat.watch.folder prints a line after its first listing. Photos that
+# come after that line are new.
 SAYS_WHEN_IT_WATCHES = """
 import sys, edgecat.watch.folder as watching
-look = watching._look
+look = watching.list_photos
 def first_look(*given):
     found = look(*given)
     print("watching", flush=True)
-    watching._look = look
+    watching.list_photos = look
     return found
-watching._look = first_look"""
+watching.list_photos = first_look"""

@@ -22,7 +22,9 @@ from real import ROOT, Run
 from vision_server import VisionServer
 
 from edgecat.classifier import Classifier
-from edgecat.cloud.request import Network, base64_bytes, dollars_of_a_million
+from edgecat.cloud.pricing import dollars_of_a_million
+from edgecat.cloud.request import base64_bytes
+from edgecat.cloud.wan import Network
 from edgecat.errors import DataError, EngineError
 from edgecat.measure import latency as timing
 from edgecat.measure.peak import MACS, peak_gmacs

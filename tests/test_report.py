@@ -1,4 +1,4 @@
-"""`edgecat report`: one page that needs nothing beside it, whose numbers are those of report.json."""
+"""`edgecat report`: one page that needs nothing beside it, with the numbers of report.json."""
 
 from __future__ import annotations
 
@@ -14,96 +14,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
-from foreign_models import without_zip
 from PIL import Image
-from real import CHELSEA, COFFEE, ROOT, Run
+from real import CHELSEA, COFFEE, Run
+from reported import CLOUD, HISTORY, Page, put
 
 from edgecat.engines import cores
 from edgecat.errors import DataError
 from edgecat.models import DEFAULT_MODEL
-from edgecat.report import comparison as report
+from edgecat.report.page import THUMBNAIL, made_here
+from edgecat.report.records import read_records
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="needs edgecat[plots]"
 )
 
-HISTORY = ROOT / "bench" / "records" / "mobilenet"
-EXPECTED = "expected the output of: edgecat evaluate DATA --json"
-CLOUD: dict[str, Any] = {
-    **{
-        "model": "Google Cloud Vision",
-        "engine": "Cloud Vision API v1",
-        "file_bytes": None,
-        "data": ["pets"],
-        "command": "edgecat evaluate pets --json",
-    },
-    **{
-        "photos": 200,
-        "accuracy": 0.995,
-        "accuracy_interval": [0.972, 0.999],
-        "balanced_accuracy": 0.995,
-        "calibration_error": 0.02,
-    },
-    "classes": {
-        label: {
-            **{
-                "photos": 100,
-                "accuracy": right / 100,
-                "accuracy_interval": [0.9, 1.0],
-                "answers": {label: right, "neither": 100 - right},
-            },
-            **{"mean_confidence": 0.97, "confidence_histogram": [0] * 18 + [10, 90]},
-        }
-        for label, right in (("cat", 100), ("dog", 99))
-    },
-    **{
-        "mistakes": 1,
-        "worst": [{"photo": str(CHELSEA), "label": "dog", "answer": "neither", "score": 0.9}],
-        "failures": [],
-        "seconds": 60.0,
-    },
-}
-
-
-class Page(HTMLParser):
-    """What a browser would make of the page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = [("", {})]
-        self.rows: list[list[tuple[str, str]]] = []  # of the table: value and text of each <data>
-        self.words: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag == "tr":
-            self.rows.append([])
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-        tag, attributes = self.tags[-1]
-        if tag == "data" and "value" in attributes:
-            self.rows[-1].append((attributes.pop("value") or "", data))
-
-    def images(self) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.tags if tag == "img"]
-
-
-def put(photo: Path, *places: Path) -> None:
-    for place in places:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(photo, place)
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a report of the model that comes along, the same under another name, and a record from elsewhere."""
+    """A folder with a report of the default model, twice, and of a record from elsewhere."""
     folder = tmp_path_factory.mktemp("report")
     put(CHELSEA, folder / "album/cats/a.jpg", folder / "album/cats/b.jpg")
     put(COFFEE, folder / "album/cats/<b>.jpg", folder / "album/neither/c.jpg")
@@ -224,7 +155,7 @@ def test_plots_and_thumbnails_are_images_and_say_what_they_show(page: Page) -> N
     assert shown == ["cats/<b>.jpg"] * 2 + ["dogs/<script>alert(1)<&>.jpg"] * 2
     for image in photos:
         thumbnail = Image.open(io.BytesIO(base64.b64decode((image["src"] or "").partition(",")[2])))
-        assert max(thumbnail.size) == report.THUMBNAIL
+        assert max(thumbnail.size) == THUMBNAIL
 
 
 def test_markdown_has_the_same_table(made: Path, page: Page) -> None:
@@ -246,7 +177,7 @@ def test_markdown_has_the_same_table(made: Path, page: Page) -> None:
 
 def test_it_replaces_its_own_files_only(edgecat: Run, made: Path) -> None:
     for name in ("report.html", "report.md", "report.json"):
-        assert report.made_here(made / name)
+        assert made_here(made / name)
         copy = made / f"theirs{Path(name).suffix}"
         copy.write_text("mine")
         done = edgecat("report", made / "album", "--out", made / "theirs.html")
@@ -266,39 +197,7 @@ def test_it_replaces_its_own_files_only(edgecat: Run, made: Path) -> None:
         == 0
     )
     assert sorted({*made.iterdir()} - {*before}) == [made / "theirs.html", made / "theirs.json"]
-    assert report.made_here(made / "theirs.md")
-
-
-def test_a_broken_photo_is_named_and_the_rest_is_reported(edgecat: Run, tmp_path: Path) -> None:
-    put(CHELSEA, tmp_path / "album/cats/a.jpg")
-    (tmp_path / "album/cats/b.jpg").write_text("no photo")
-    done = edgecat("report", "album")
-    assert (done.returncode, done.stdout) == (1, "report.html\n")
-    assert (
-        done.stderr
-        == "edgecat: album/cats/b.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF)\n"
-    )
-    assert json.loads((tmp_path / "report.json").read_text())["systems"][0]["photos"] == 1
-    (tmp_path / "album/cats/a.jpg").unlink()
-    (tmp_path / "report.html").unlink()
-    done = edgecat("report", "album")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert (
-        done.stderr
-        == "edgecat: album/cats/b.jpg: not a photo (expected JPEG, PNG, WebP, BMP, GIF or TIFF); nor can any other photo be read\n"
-    )
-    assert not (tmp_path / "report.html").exists()
-
-
-def test_the_axis_of_very_different_latencies_has_plain_numbers() -> None:
-    systems = [
-        report.system({**CLOUD, "file_bytes": 10**6}, {"photo": ms, "engine": ms / 2})
-        for ms in (2.5, 25.0)
-    ]
-    _, plot = next(report.plots(report.Comparison(systems, report.made_by(["edgecat"]))))
-    drawn = base64.b64decode(plot.image.partition(",")[2]).decode()
-    assert {"5", "10", "20"} <= {*re.findall(r">([^<>]+)</text>", drawn)}
-    assert "$" not in drawn
+    assert made_here(made / "theirs.md")
 
 
 def test_groups_are_shown_judged_in_each_way(made: Path, edgecat: Run) -> None:
@@ -335,129 +234,7 @@ def test_groups_are_shown_judged_in_each_way(made: Path, edgecat: Run) -> None:
         json.dumps({**CLOUD, "ways": {"best label": {"cat": 0.25, "dog": 35}}})
     )
     with pytest.raises(DataError, match="'dog' is not a number from 0 to 1"):
-        list(report.read_records(made / "wrong.jsonl"))
-
-
-def test_other_classes_than_cats_and_dogs(edgecat: Run, tmp_path: Path) -> None:
-    put(CHELSEA, tmp_path / "album/horse/a.jpg", tmp_path / "album/sheep/a.jpg")
-    (tmp_path / "theirs.tflite").write_bytes(without_zip())
-    assert (
-        edgecat("label", "theirs.tflite", "--labels", "horse,dog,sheep", "--in-place").returncode
-        == 0
-    )
-    done = edgecat("report", "album", "--model", "theirs.tflite")
-    assert (done.returncode, done.stdout) == (0, "report.html\n")
-    assert (
-        done.stderr
-        == "left out: class folder 'horse' is no label of catdog-int8.tflite; expected cat, dog, neither\n"
-    )
-    record = json.loads((tmp_path / "report.json").read_text())
-    assert [system["model"] for system in record["systems"]] == ["theirs.tflite"]
-    assert record["claims"] == []
-    assert "student" not in (tmp_path / "report.html").read_text()
-
-
-def broken(**changes: object) -> str:
-    return json.dumps({**CLOUD, **changes})
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("{", "not JSON (Expecting property name enclosed in double quotes)"),
-        ("[1]", "no JSON object"),
-        ("{}", "no JSON object"),
-        (
-            json.dumps({key: value for key, value in CLOUD.items() if key != "accuracy"}),
-            "no 'accuracy'",
-        ),
-        (broken(accuracy=98.3), "'accuracy' is not a number from 0 to 1"),
-        (broken(accuracy=float("nan")), "'accuracy' is not a number from 0 to 1"),
-        (broken(photos=True), "'photos' is not a whole number"),
-        (broken(file_bytes="2 MB"), "'file_bytes' is not a whole number"),
-        (broken(model=7), "'model' is not text"),
-        (broken(data="pets"), "'data' is no list"),
-        (broken(accuracy_interval=[0.9]), "'accuracy_interval' is no list of 2"),
-        (broken(classes={}), "'classes' is no object"),
-        (
-            broken(classes={"cat": {**CLOUD["classes"]["cat"], "confidence_histogram": [1]}}),
-            "'confidence_histogram' is no list of 20",
-        ),
-        (broken(worst=[{"photo": "a.jpg"}]), "no 'label'"),
-    ],
-)
-def test_a_line_that_is_no_record(tmp_path: Path, line: str, reason: str) -> None:
-    (tmp_path / "cloud.jsonl").write_text(json.dumps(CLOUD) + "\n" + line + "\n")
-    with pytest.raises(DataError) as caught:
-        list(report.read_records(tmp_path / "cloud.jsonl"))
-    assert str(caught.value) == f"{tmp_path / 'cloud.jsonl'}, line 2: {reason}; {EXPECTED}"
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        (["nowhere"], "nowhere: no such folder; expected a folder of photos"),
-        (
-            ["empty"],
-            "empty: no class folders; expected one folder of photos for each class, such as cats/ and dogs/, or LABEL=FOLDER",
-        ),
-        (
-            ["horses"],
-            "class folder 'horse' is no label of catdog-int8.tflite; expected cat, dog, neither",
-        ),
-        (
-            ["album", "--model", "empty"],
-            "empty: no model files in this folder; expected .tflite or .onnx",
-        ),
-        (["album", "--evaluation", "no.jsonl"], f"no.jsonl: No such file or directory; {EXPECTED}"),
-        (["album", "--evaluation", "album/cats/a.jpg"], f"album/cats/a.jpg: not text; {EXPECTED}"),
-        (["album", "--evaluation", "empty.txt"], f"empty.txt: empty; {EXPECTED}"),
-        (
-            ["album", "--evaluation", "words.txt"],
-            f"words.txt, line 1: not JSON (Expecting value); {EXPECTED}",
-        ),
-        (
-            ["album", "--history", "empty"],
-            "empty/history.csv: No such file or directory; expected a run folder of edgecat train, or the history.csv in it",
-        ),
-        (
-            ["album", "--history", "words.txt"],
-            "words.txt: no training history; expected a run folder of edgecat train, or the history.csv in it",
-        ),
-        (
-            ["album", "--history", "album/cats/a.jpg"],
-            "album/cats/a.jpg: no training history; expected a run folder of edgecat train, or the history.csv in it",
-        ),
-        (
-            ["album", "--out", "nowhere/report.html"],
-            "nowhere: cannot be written to (No such file or directory); give another --out",
-        ),
-        (
-            ["album", "--out", "words.txt/report.html"],
-            "words.txt: cannot be written to (Not a directory); give another --out",
-        ),
-        (
-            ["album", "--out", "folder.html"],
-            "folder.html: cannot be written to (Is a directory); give another --out",
-        ),
-    ],
-)
-def test_misuse(edgecat: Run, tmp_path: Path, options: list[str], error: str) -> None:
-    put(CHELSEA, tmp_path / "album/cats/a.jpg", tmp_path / "horses/horse/a.jpg")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "folder.html").mkdir()
-    (tmp_path / "words.txt").write_text("once upon a time\nthere was a cat\n")
-    (tmp_path / "empty.txt").write_text("\n")
-    before = sorted(tmp_path.rglob("*"))
-    done = edgecat("report", *options)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: {error}\n")
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_page_must_be_named_html(edgecat: Run) -> None:
-    done = edgecat("report", "album", "--out", "report.md")
-    assert done.returncode == 2
-    assert "'report.md', expected a name that ends in .html" in done.stderr
+        list(read_records(made / "wrong.jsonl"))
 
 
 def test_a_full_disk_and_ctrl_c_leave_the_files_as_they_were(
@@ -467,7 +244,10 @@ def test_a_full_disk_and_ctrl_c_leave_the_files_as_they_were(
     for suffix in (".html", ".md", ".json"):
         shutil.copy((made / "report").with_suffix(suffix), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()"
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import "
+        "edgecat.cli; edgecat.cli.main()"
+    )
     command = [sys.executable, "-c", code, "report", "album"]
     limit: Callable[[], None] = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # noqa: E731
     done = subprocess.run(
@@ -514,16 +294,3 @@ def test_models_of_one_name_are_told_apart(edgecat: Run, made: Path) -> None:
         ("a", "same.tflite"),
         ("b", "same.tflite"),
     ]
-
-
-@pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
-def test_what_to_install(tmp_path: Path, library: str) -> None:
-    code = f"import sys; sys.modules[{library!r}] = None; sys.argv = ['edgecat', 'report', 'nowhere']; import edgecat.cli; edgecat.cli.main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert (
-        done.stderr
-        == f"edgecat: a report needs '{library}'; install it with: pip install 'edgecat[plots]'\n"
-    )

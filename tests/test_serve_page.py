@@ -22,8 +22,9 @@ if importlib.util.find_spec("playwright") is None:
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from vision_server import KEY, Running
 
-from edgecat.server.app import Settings, make_app
+from edgecat.server.app import make_app
 from edgecat.server.page import Page as Served
+from edgecat.server.settings import Settings
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -101,7 +102,8 @@ def test_the_policy_lets_nothing_in_but_the_page_itself() -> None:
     for tag in ("script", "style"):
         [source] = re.findall(f"<{tag}>(.*?)</{tag}>", served.content.decode(), re.DOTALL)
         assert (
-            f"{tag}-src 'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+            f"{tag}-src "
+            f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
             in policy
         )
     assert set(re.findall(r"https?://[^'\" ]+", served.content.decode())) == {
@@ -165,9 +167,12 @@ def test_a_photo_is_taken_on_a_phone(server: Running, browser: Browser) -> None:
 @needs_browser
 def test_a_photo_is_dropped_and_one_is_pasted(server: Running, browser: Browser) -> None:
     handing = """([content, kind]) => {
-        const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0)), handed = new DataTransfer();
+        const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0));
+        const handed = new DataTransfer();
         handed.items.add(new File([bytes], "photo.jpg", {type: "image/jpeg"}));
-        document.dispatchEvent(kind === "drop" ? new DragEvent("drop", {dataTransfer: handed}) : new ClipboardEvent("paste", {clipboardData: handed}));
+        document.dispatchEvent(
+          kind === "drop" ? new DragEvent("drop", {dataTransfer: handed})
+            : new ClipboardEvent("paste", {clipboardData: handed}));
     }"""
     with Visit(browser, server.address) as visit:
         visit.page.evaluate(handing, [base64.b64encode(CHELSEA.read_bytes()).decode(), "drop"])
@@ -175,7 +180,8 @@ def test_a_photo_is_dropped_and_one_is_pasted(server: Running, browser: Browser)
         visit.page.evaluate(handing, [base64.b64encode(COFFEE.read_bytes()).decode(), "paste"])
         visit.expect_answer("Neither")
         visit.page.evaluate(
-            "document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: new DataTransfer()}))"
+            "document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: new "
+            "DataTransfer()}))"
         )
         expect(visit.page.get_by_role("alert")).to_have_text("No photo was on the clipboard.")
 

@@ -1,4 +1,4 @@
-"""The wheel as a user gets it: small, and it classifies in a fresh environment without TensorFlow."""
+"""The wheel as a user gets it: small, and able to classify without TensorFlow."""
 
 from __future__ import annotations
 
@@ -45,8 +45,12 @@ def test_the_wheel_is_small_and_holds_what_it_should(wheel: Path) -> None:
         "edgecat/models/catdog-int8.tflite",
         "edgecat/py.typed",
         "edgecat/imagenet.txt",
+        "edgecat/report/gallery.html.jinja",
         "edgecat/report/page.html.jinja",
+        "edgecat/server/openapi.json",
+        "edgecat/server/page.css",
         "edgecat/server/page.html",
+        "edgecat/server/page.js",
         "edgecat_export/checkpoints/mobilenet.keras",
     ):
         assert name in names
@@ -142,5 +146,6 @@ def test_tflite_runtime_takes_the_place_of_litert(wheel: Path, tmp_path: Path) -
     )
     assert (wanted.returncode, wanted.stderr) == (
         1,
-        "edgecat: no engine for .tflite files is installed; install one with: pip install ai-edge-litert\n",
+        "edgecat: no engine for .tflite files is installed; install one with: pip "
+        "install ai-edge-litert\n",
     )

@@ -1,4 +1,7 @@
-"""The server of `edgecat serve`, in this process, that notes what it was asked and can be told to fail as Google's service may."""
+"""The server of `edgecat serve`, in this process.
+
+It records its requests, and can be made to fail as Google's service may.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +32,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgecat.server import vision_protocol
-from edgecat.server.app import Settings, make_app
-from edgecat.server.http import GuardedProtocol, options
+from edgecat.server.app import make_app
+from edgecat.server.connections import LimitedProtocol, limited, options
 from edgecat.server.log import LOGGING
 from edgecat.server.run import listen
+from edgecat.server.settings import Settings
 
 MAX_BYTES = vision_protocol.MAX_BODY
 KEY = "AIzaSyTheKeyOfTheseTests-0123456789abcd"
-TRANSPORT = "edgecat.tests.transport"
 
 
 class Fault(NamedTuple):
@@ -59,14 +62,6 @@ class Asked(NamedTuple):
     photos: int
 
 
-class _Protocol(GuardedProtocol):
-    """Lets a fault drop its connection."""
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        self.scope[TRANSPORT] = self.transport  # type: ignore[literal-required]
-
-
 class Running:
     """An app on a free port of this machine, in a thread, from `with` on."""
 
@@ -76,7 +71,7 @@ class Running:
         self.address = f"http://127.0.0.1:{self.port}"
         logging.config.dictConfig(LOGGING)
         config = uvicorn.Config(
-            app,
+            limited(app),
             log_config=None,
             lifespan="on",
             timeout_graceful_shutdown=1,
@@ -138,7 +133,11 @@ class Process(Running):
 
 
 class VisionServer(Running):
-    """`quota` is how many photos it answers, `faults` come before answers, `photo_faults` are google.rpc codes for the next photos."""
+    """A server that fails as asked.
+
+    `quota` is the number of photos that it answers; `faults` come before the answers;
+    `photo_faults` are google.rpc codes for the next photos.
+    """
 
     def __init__(
         self,
@@ -154,7 +153,7 @@ class VisionServer(Running):
             Counter()
         )  # sha256 of a photo -> how often it was answered, and would have been paid for
         self._app = make_app(Settings(key=KEY, threads=2))
-        super().__init__(self._between, http=_Protocol)
+        super().__init__(self._between)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -210,7 +209,9 @@ class VisionServer(Running):
     async def _fail(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(fault.after)
         if fault.code == 0:
-            scope[TRANSPORT].abort()
+            connection = LimitedProtocol.of(scope)
+            assert connection
+            connection.abort()
             await asyncio.sleep(0.01)  # until uvicorn knows
             return
         error = {
@@ -250,7 +251,10 @@ def bad_key(message: str) -> Fault:
 
 
 def quota_exceeded(retry_after: str = "") -> Fault:
-    message = "Quota exceeded for quota metric 'Label detection requests' and limit 'Label detection requests per minute'."
+    message = (
+        "Quota exceeded for quota metric 'Label detection requests' and limit 'Label "
+        "detection requests per minute'."
+    )
     return Fault(
         429,
         "RESOURCE_EXHAUSTED",

@@ -10,7 +10,7 @@ import typer
 # command -> its module of edgecat.cli, and the function there; in the order of --help
 COMMANDS = {
     "classify": ("classify", "classify"),
-    "watch": ("watch", "watching"),
+    "watch": ("watch", "watch"),
     "evaluate": ("evaluate", "evaluate"),
     "bench": ("bench", "bench"),
     "report": ("report", "report"),

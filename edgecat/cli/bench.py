@@ -25,7 +25,7 @@ from edgecat.models import DEFAULT_MODEL
 from edgecat.photo import EncodedPhoto, read_encoded
 
 if TYPE_CHECKING:
-    from edgecat.cloud.request import Network
+    from edgecat.cloud.wan import Network
     from edgecat.measure.latency import Record
 
 MOST_THREADS, MOST_BATCH = 256, 1024
@@ -241,7 +241,7 @@ def _whole_numbers(given: str, option: str, most: int) -> list[int]:
 
 
 def _network(given: str | None) -> Network | None:
-    from edgecat.cloud.request import Network
+    from edgecat.cloud.wan import Network
 
     try:
         return None if given is None else Network.parse(given)

@@ -1,4 +1,4 @@
-"""What `classify` and `evaluate` share where they ask Google Cloud Vision."""
+"""What commands share that ask Google Cloud Vision."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgecat.cli.output import complain
-from edgecat.cloud.request import FREE_UNITS
+from edgecat.cloud.pricing import FREE_UNITS
 from edgecat.errors import CloudError
 from edgecat.photo import Photo
 
@@ -29,9 +29,9 @@ YesOption = Annotated[
 
 
 def open_cloud_vision(photos: Sequence[Photo], yes: bool, threshold: float = 0.0) -> CloudVision:
-    """The connection, once it is clear that the user pays for asking about `photos`. Raises CloudError."""
+    """Return the service, once the user agrees to pay for `photos`. Raise CloudError."""
     try:
-        from edgecat.cloud.vision import NAME, CloudVision
+        from edgecat.cloud.vision import CloudVision
     except ModuleNotFoundError as error:
         raise CloudError(
             f"--cloud-vision needs '{error.name}'; install it with: pip install 'edgecat[cloud]'"
@@ -40,16 +40,16 @@ def open_cloud_vision(photos: Sequence[Photo], yes: bool, threshold: float = 0.0
     estimate = cloud.estimate(photos)
     if estimate.units > FREE_UNITS:
         costs = (
-            f"{NAME} is to be asked about {estimate.units:,} photos: ${estimate.dollars:.2f} if none of this month's {FREE_UNITS:,} free ones"
-            f" are used yet, at most ${estimate.most_dollars:.2f}"
+            f"{cloud.name} is to be asked about {estimate.units:,} photos: "
+            f"${estimate.dollars:.2f} if none of this month's {FREE_UNITS:,} free ones "
+            f"are used yet, at most ${estimate.most_dollars:.2f}"
         )
         if not yes and not sys.stdin.isatty():
             raise CloudError(f"{costs}; agree with --yes")
         complain(costs)
         if not yes:
-            print(
-                "Go on? [y/N] ", end="", file=sys.stderr, flush=True
-            )  # typer.confirm writes to stdout too, where the results go
+            # Not typer.confirm, which writes to stdout too, where the results go.
+            print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
             if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
                 raise CloudError("nothing was asked")
     return cloud

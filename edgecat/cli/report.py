@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,22 +61,28 @@ def report(
         bool, typer.Option("--force", help="Overwrite files that edgecat report did not make.")
     ] = False,
 ) -> None:
-    """Compare systems on photos whose class is known: one HTML page, its table in Markdown, its numbers in JSON.
+    """Compare systems on photos whose class is known.
+
+    The result is one HTML page, its table in Markdown, and its numbers in JSON.
 
     The model that comes along, and every --model, is evaluated and timed here. The page needs
     nothing beside it; it shows small copies of photos that were mistaken.
 
-    [bold]edgecat report photos/test --model exported --evaluation cloud.jsonl --history runs/mobilenet[/bold]
+    [bold]edgecat report photos/test -m exported --evaluation cloud.jsonl --history runs/pets[/bold]
     """
     from edgecat.measure import accuracy as evaluating
-    from edgecat.report import comparison as reporting
+    from edgecat.report.comparison import Comparison
+    from edgecat.report.history import read_history
+    from edgecat.report.page import as_html, as_json, as_markdown
+    from edgecat.report.records import read_records
+    from edgecat.report.systems import MEASUREMENTS, made_by, measure_latency, system
 
     _check_out(out, force)
-    elsewhere = [record for path in evaluation or [] for record in reporting.read_records(path)]
-    histories = [reporting.read_history(path) for path in history or []]
+    elsewhere = [record for path in evaluation or [] for record in read_records(path)]
+    histories = [read_history(path) for path in history or []]
     photos = list(evaluating.find_labelled_photos(data))
-    made_by = reporting.made_by(["edgecat", *sys.argv[1:]])
-    source = {"data": [base_names(given) for given in data], "command": made_by["command"]}
+    made = made_by(["edgecat", *sys.argv[1:]])
+    source = {"data": [base_names(given) for given in data], "command": made["command"]}
     progress = ProgressLine()
     records: list[dict[str, Any]] = []
     failures: dict[str, None] = {}  # in order, each once, whichever models met them
@@ -89,31 +96,21 @@ def report(
                 classifier.name = str(classifier.path)
         classifiers = _knowing(classifiers, {photo.label for photo in photos}, progress)
         for classifier in classifiers:
-            phase = f"evaluating {classifier.name}"
-            result = evaluating.evaluate(
-                classifier,
-                photos,
-                lambda done, phase=phase: progress.step(phase, done, len(photos)),  # type: ignore[misc]
-            )
+            step = partial(progress.step, f"evaluating {classifier.name}", total=len(photos))
+            result = evaluating.evaluate(classifier, photos, step)
             failures |= dict.fromkeys(result.failures)
             if not result.photos():
                 raise DataError(f"{result.failures[0]}; nor can any other photo be read")
             records.append({**result.record(), **source})
         paths = [photo.path for photo in photos]
-        latencies = reporting.measure_latency(
-            classifiers, paths, lambda done: progress.step("timing", done, reporting.MEASUREMENTS)
+        latencies = measure_latency(
+            classifiers, paths, lambda done: progress.step("timing", done, MEASUREMENTS)
         )
-    systems = [*map(reporting.system, records, latencies), *map(reporting.system, elsewhere)]
-    comparison = reporting.Comparison(systems, made_by, histories, frozenset(map(str, paths)))
-    page = reporting.as_html(comparison, lambda done, of: progress.step("drawing", done, of))
-    _write(
-        out,
-        {
-            ".html": page,
-            ".md": reporting.as_markdown(comparison),
-            ".json": reporting.as_json(comparison),
-        },
-    )
+    systems = [*map(system, records, latencies), *map(system, elsewhere)]
+    comparison = Comparison(systems, made, histories, frozenset(map(str, paths)))
+    page = as_html(comparison, lambda done, total: progress.step("drawing", done, total))
+    markdown, numbers = as_markdown(comparison), as_json(comparison)
+    _write(out, {".html": page, ".md": markdown, ".json": numbers})
     progress.end()
     for failure in failures:
         complain(failure)
@@ -123,8 +120,8 @@ def report(
 
 
 def _check_out(out: Path, force: bool) -> None:
-    """All that could keep the files from being made, before any work."""
-    from edgecat.report.comparison import made_here
+    """Raise an error now, before any work, if the files cannot be written in the end."""
+    from edgecat.report.page import made_here
 
     if out.suffix != ".html":
         raise typer.BadParameter(f"'{out}', expected a name that ends in .html", param_hint="--out")
@@ -147,10 +144,10 @@ def _check_out(out: Path, force: bool) -> None:
         ) from None
 
 
-def _models(given: list[Path]) -> list[Path]:
-    """The model that comes along and those given, each once."""
-    found = [DEFAULT_MODEL]
-    for path in given:
+def _models(paths: list[Path]) -> list[Path]:
+    """Return the model that comes with edgecat and those in `paths`, each once."""
+    models = [DEFAULT_MODEL]
+    for path in paths:
         inside = (
             sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
             if path.is_dir()
@@ -158,14 +155,17 @@ def _models(given: list[Path]) -> list[Path]:
         )
         if not inside:
             raise DataError(f"{path}: no model files in this folder; expected .tflite or .onnx")
-        found += inside
-    return list({path.resolve(): path for path in found}.values())
+        models += inside
+    return list({path.resolve(): path for path in models}.values())
 
 
 def _knowing(
     classifiers: list[Classifier], labels: set[str], progress: ProgressLine
 ) -> list[Classifier]:
-    """All classifiers, before any work; the one that comes along need not know the photos' classes where others do. Raises DataError."""
+    """Return the classifiers that know the photos' classes, before any work.
+
+    Only the model that comes with edgecat may be left out. Raise DataError for others.
+    """
     from edgecat.measure.accuracy import judged_by_label
 
     knowing = []
@@ -182,14 +182,13 @@ def _knowing(
 
 
 def _write(out: Path, contents: dict[str, str]) -> None:
-    """All files or, if the disk is full, none."""
+    """Write all files or, if the disk is full, none."""
     try:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".edgecat-") as folder:
             parts = {out.with_suffix(suffix): Path(folder, f"part{suffix}") for suffix in contents}
             for part, content in zip(parts.values(), contents.values(), strict=True):
-                part.write_text(
-                    content, encoding="utf-8", errors="replace"
-                )  # file names need not be Unicode
+                # File names need not be Unicode.
+                part.write_text(content, encoding="utf-8", errors="replace")
             for path, part in parts.items():
                 os.replace(part, path)
     except OSError as error:

@@ -32,7 +32,8 @@ def serve(
     host: Annotated[
         str,
         typer.Option(
-            help="The address to listen on. Others than this machine's own loopback need EDGECAT_API_KEY."
+            help="The address to listen on. "
+            "Others than this machine's own loopback need EDGECAT_API_KEY."
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8080,
@@ -43,7 +44,8 @@ def serve(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.",
+            help="litert, tflite-runtime, tensorflow or onnxruntime; "
+            "else the best that is installed.",
             show_default=False,
         ),
     ] = None,
@@ -51,17 +53,18 @@ def serve(
 ) -> None:
     """Answer Google Cloud Vision's protocol on this machine, and show a page to try it.
 
-    An app that asks Cloud Vision for labels asks this server instead when its address is changed. Clients show the key in
-    EDGECAT_API_KEY, where it is set, as the header X-Goog-Api-Key or as ?key=. Requests are logged on stderr, one JSON object a line.
+    An app that asks Cloud Vision for labels asks this server instead when its address is changed.
+    If EDGECAT_API_KEY is set, clients must send that key as the header X-Goog-Api-Key or as ?key=.
+    Requests are logged on stderr, one JSON object a line.
 
     [bold]edgecat serve[/bold]
 
     [bold]EDGECAT_API_KEY=… edgecat serve --host 0.0.0.0[/bold]
     """
     try:
-        from edgecat.server.app import Settings
         from edgecat.server.run import address_of, is_loopback, listen
         from edgecat.server.run import serve as run
+        from edgecat.server.settings import Settings
     except ModuleNotFoundError as error:
         raise EdgecatError(
             f"serving needs '{error.name}'; install it with: pip install 'edgecat[serve]'"
@@ -73,7 +76,8 @@ def serve(
         )
     if not key and not no_auth and not is_loopback(host):
         raise EdgecatError(
-            f"--host {host} lets others in; set {KEY} to a key that they must show, or say --no-auth"
+            f"--host {host} lets others in; "
+            f"set {KEY} to a key that they must show, or say --no-auth"
         )
     settings = Settings(model, engine, description, key, threads=max(1, cores() // workers))
     with quiet_libraries():

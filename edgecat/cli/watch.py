@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -20,7 +18,8 @@ from edgecat.cli.output import complain, quiet_libraries
 from edgecat.errors import EdgecatError
 from edgecat.foreign.description import Description
 from edgecat.watch.camera import PICAMERA, camera_frames
-from edgecat.watch.events import Event, watch, watched
+from edgecat.watch.events import Event, watched
+from edgecat.watch.events import watch as watch_frames
 from edgecat.watch.folder import new_photos
 from edgecat.watch.frame import Frame
 from edgecat.watch.presence import Hysteresis
@@ -29,12 +28,13 @@ _PANEL = "What counts as there"
 
 
 @describing
-def watching(
+def watch(
     source: Annotated[
         str,
         typer.Argument(
             metavar="FOLDER|CAMERA",
-            help="A folder; a camera (0, /dev/video0, picamera2); a video file, or the address of a stream.",
+            help="A folder; a camera (0, /dev/video0, picamera2); a video file, "
+            "or the address of a stream.",
             show_default=False,
         ),
     ],
@@ -43,7 +43,8 @@ def watching(
         typer.Option(
             "--exec",
             metavar="COMMAND",
-            help="Run this when something appears; {photo}, {label} and {score} become what they say.",
+            help="Run this when something appears; "
+            "{photo}, {label} and {score} become what they say.",
             show_default=False,
         ),
     ] = None,
@@ -117,14 +118,16 @@ def watching(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.",
+            help="litert, tflite-runtime, tensorflow or onnxruntime; "
+            "else the best that is installed.",
             show_default=False,
         ),
     ] = None,
     device: Annotated[
         str,
         typer.Option(
-            help="What computes: cpu, gpu, cuda, tensorrt, coreml or directml. Fails where anything else would."
+            help="What computes: cpu, gpu, cuda, tensorrt, coreml or directml. "
+            "Fails where anything else would."
         ),
     ] = "cpu",
     threads: Annotated[
@@ -135,16 +138,17 @@ def watching(
     ] = None,
     description: Description | None = None,
 ) -> None:
-    """Say when a cat or a dog appears in front of a camera, or among the photos that come into a folder.
+    """Say when a cat or a dog appears in front of a camera, or among the photos of a folder.
 
-    Runs until Ctrl-C. A photo that cannot be read is named on stderr, and so is a command that fails.
+    Runs until Ctrl-C. A photo that cannot be read is named on stderr, and so is a command
+    that fails.
     The command is no shell's: a photo's name cannot do harm in it.
 
     [bold]edgecat watch shots --exec 'notify-send {label} {photo}'[/bold]
 
     [bold]edgecat watch 0 --save seen --json[/bold]
     """
-    from edgecat.cli.acting import Commands
+    from edgecat.watch.actions import Actions, split_command
 
     folder = _is_folder(source)
     if save and folder:
@@ -163,8 +167,11 @@ def watching(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    with Commands(execute, save) as commands:
-        signal.signal(signal.SIGTERM, _leave)
+    try:
+        words = split_command(execute) if execute is not None else []
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--exec") from None
+    with Actions(words, save, complain) as actions:
         with quiet_libraries():
             classifier = Classifier(
                 model, engine=engine, device=device, threads=threads, description=description
@@ -182,32 +189,29 @@ def watching(
                 pictures = _announced(
                     pictures, f"watching {source} for {' and '.join(labels)}; Ctrl-C ends it"
                 )
-            with closing(watch(classifier, pictures, labels, hysteresis)) as events:
+            with closing(watch_frames(classifier, pictures, labels, hysteresis)) as events:
                 for event in events:
-                    photo = commands.photo_of(event)
+                    photo = actions.photo_of(event)
                     _write(event, photo if folder or save else None, as_json)
                     if event.change.appeared:
-                        commands.run(event, photo)
+                        actions.run(event, photo)
 
 
 def _is_folder(source: str) -> bool:
-    """Raises EdgecatError where it is no camera either."""
+    """Return whether `source` is a folder. Raise EdgecatError if it is no camera either."""
     path = Path(source)
     if path.is_dir():
         return True
     if not (source.isdecimal() or source == PICAMERA or "://" in source or path.exists()):
         raise EdgecatError(
-            f"{source}: no such folder or camera; expected a folder, a camera (0, /dev/video0, {PICAMERA}), a video file or a stream's address"
+            f"{source}: no such folder or camera; expected a folder, a camera "
+            f"(0, /dev/video0, {PICAMERA}), a video file or a stream's address"
         )
     return False
 
 
-def _leave(number: int, _: FrameType | None) -> None:
-    raise SystemExit(128 + number)
-
-
 def _announced(frames: Iterator[Frame | None], text: str) -> Iterator[Frame | None]:
-    """Say it once the source is open."""
+    """Yield `frames`; print `text` once the source is open."""
     for number, frame in enumerate(frames):
         if number == 0:
             print(text, file=sys.stderr, flush=True)
@@ -220,17 +224,15 @@ def _write(event: Event, photo: Path | None, as_json: bool) -> None:
     what = "appeared" if appeared else "gone"
     name = str(photo) if photo else frame.name if frame else None
     if as_json:
-        rounded = None if score is None else round(score, 6)
         record = {
             "time": now.isoformat(timespec="milliseconds"),
             "event": what,
             "label": label,
-            "score": rounded,
+            "score": None if score is None else round(score, 6),
             "photo": name,
         }
         print(json.dumps(record, ensure_ascii=False), flush=True)
     else:
-        print(
-            f"{now:%H:%M:%S}  {label} {what:<8}  {'' if score is None else f'{score:.1%}':>6}  {name or ''}".rstrip(),
-            flush=True,
-        )
+        percent = "" if score is None else f"{score:.1%}"
+        line = f"{now:%H:%M:%S}  {label} {what:<8}  {percent:>6}  {name or ''}"
+        print(line.rstrip(), flush=True)

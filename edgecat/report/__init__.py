@@ -1,1 +1,1 @@
-"""What was measured, as a page that people read."""
+"""Pages that compare systems and show mistakes, and the plots on them."""

@@ -1,4 +1,4 @@
-"""Plots: each function draws one figure with matplotlib, for the report, the benchmark and training alike."""
+"""Plots with matplotlib, for the report, the benchmark and training."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edgecat.report.gallery import data_uri
+from edgecat.report.images import data_uri
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 class Point(NamedTuple):
-    """A system: how right, how fast, how large."""
+    """A system: its accuracy, latency and size."""
 
     name: str
     accuracy: float  # %
-    latency_ms: float | None  # None where it was not timed
+    latency_ms: float | None  # None if it was not timed
     megabytes: float = 0.0
     interval: tuple[float, float] | None = None  # of the accuracy, %
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """How all figures look."""
+    """Apply the style of all figures."""
     import matplotlib as mpl
 
     settings = {
@@ -38,16 +38,18 @@ def style() -> Iterator[None]:
         "axes.spines.right": False,
     }
     with mpl.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Glyph .* missing"
-        )  # the browser has more letters than matplotlib's own font, and draws them
+        # The browser draws the text, and has letters that matplotlib's font lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         yield
 
 
 def draw_accuracy_against_latency(
-    axes: Any, points: Sequence[Point], of: str, accuracy: str = "accuracy, %"
+    axes: Any, points: Sequence[Point], xlabel: str, ylabel: str = "accuracy, %"
 ) -> None:
-    """`of` says which milliseconds, `accuracy` of what. The area of a point is the model's size, its bar the interval; a dashed line was not timed."""
+    """Draw a point for each system, or a dashed line if it was not timed.
+
+    A point's area is the model's size, its bar the accuracy's interval.
+    """
     timed = [point.latency_ms for point in points if point.latency_ms]
     for number, point in enumerate(points):
         colour = f"C{number % 10}"
@@ -79,16 +81,16 @@ def draw_accuracy_against_latency(
     if len(timed) > 1 and max(timed) > 8 * min(timed):
         axes.set_xscale("log", subs=[])  # no small ticks
         axes.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
-        axes.xaxis.set_major_formatter("{x:g}")  # its own is mathematics, which is not parsed here
+        axes.xaxis.set_major_formatter("{x:g}")  # the default is mathematics, not parsed here
         axes.margins(x=0.1)
     else:
         axes.set_xlim(0, 1.15 * max(timed, default=1))
-    axes.set(xlabel=of, ylabel=accuracy)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid(alpha=0.3)
 
 
 def draw_stages(axes: Any, rows: Mapping[str, Mapping[str, float]]) -> None:
-    """Stacked bars, one a row: its stages' milliseconds, one after another."""
+    """Draw a stacked bar for each row: the milliseconds of its stages."""
     ends = dict.fromkeys(rows, 0.0)
     for number, stage in enumerate(
         dict.fromkeys(stage for stages in rows.values() for stage in stages)
@@ -111,20 +113,23 @@ def draw_stages(axes: Any, rows: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def draw_history(rows: Sequence[Mapping[str, float]], columns: int) -> Figure:
-    """Losses, and the accuracy of each class, over the epochs of a training run, one above the other or in two `columns`."""
+    """Draw the losses, and the accuracy of each class, over the epochs of a training run.
+
+    One above the other in 1 column, or side by side in 2 `columns`.
+    """
     figure, losses, accuracies = figure_of(4 * columns, 4.4 / columns**0.5, 2 // columns, columns)
     epochs = [row["epoch"] for row in rows]
     for key in rows[0]:
-        axes = (
-            losses if key.endswith("_loss") else accuracies if key.startswith("accuracy") else None
-        )
-        if axes is not None:
-            label = (
-                key.removesuffix("_loss")
-                .removeprefix("accuracy_")
-                .replace("accuracy", "mean of classes")
-            )
-            axes.plot(epochs, [row[key] for row in rows], marker=".", label=label)
+        # Accuracies first: a class may be called hair_loss.
+        if key == "accuracy":
+            axes, label = accuracies, "mean of classes"
+        elif key.startswith("accuracy_"):
+            axes, label = accuracies, key.removeprefix("accuracy_")
+        elif key.endswith("_loss"):
+            axes, label = losses, key.removesuffix("_loss")
+        else:
+            continue
+        axes.plot(epochs, [row[key] for row in rows], marker=".", label=label)
     for axes, title in ((losses, "loss"), (accuracies, "accuracy, validation part")):
         axes.set(ylabel=title, xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -134,7 +139,7 @@ def draw_history(rows: Sequence[Mapping[str, float]], columns: int) -> Figure:
 
 
 def figure_of(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, ...]:
-    """A figure of so many inches and its axes."""
+    """Return a figure of `width` x `height` inches, and its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -144,12 +149,12 @@ def figure_of(width: float, height: float, rows: int = 1, columns: int = 1) -> t
 
 
 def as_svg(figure: Figure) -> str:
-    """As a data URI."""
+    """Return the figure as a data URI."""
     return data_uri("image/svg+xml", as_file(figure, "svg", transparent=True))
 
 
 def as_file(figure: Figure, kind: str, transparent: bool = False) -> bytes:
-    """As an svg, png or pdf."""
+    """Return the figure as an svg, png or pdf."""
     content = io.BytesIO()
     figure.savefig(
         content,

@@ -1,1 +1,1 @@
-"""`edgecat serve`: the Cloud Vision protocol, a plain API and a page, answered by one Classifier. Needs edgecat[serve]."""
+"""`edgecat serve`: Cloud Vision's protocol, a plain API and a page. Needs edgecat[serve]."""

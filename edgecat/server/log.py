@@ -1,4 +1,7 @@
-"""The log: one JSON object a line on stderr, for each request and for what goes wrong. Nothing of it is a photo or a key."""
+"""The log on stderr: one JSON object a line, for each request and each problem.
+
+It never holds photos or keys.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,20 @@ from typing import Any
 
 
 def write_line(record: dict[str, Any]) -> None:
-    """With the time before it. A reader of the log that has gone away stops nothing."""
+    """Write `record` with the time. A closed stderr is ignored."""
     when = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     with suppress(OSError):
         print(json.dumps({"time": when, **record}), file=sys.stderr)
 
 
 class JsonLines(logging.Handler):
-    """What libraries and our own code complain of."""
+    """Writes the log records of libraries and of edgecat as JSON."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        said = {"level": record.levelname.lower(), "message": record.getMessage()}
+        line = {"level": record.levelname.lower(), "message": record.getMessage()}
         if record.exc_info:
-            said["traceback"] = logging.Formatter().formatException(record.exc_info)
-        write_line(said)
+            line["traceback"] = logging.Formatter().formatException(record.exc_info)
+        write_line(line)
 
 
 LOGGING = {

@@ -1,4 +1,7 @@
-"""What Prometheus reads at /metrics. With several processes, each keeps its numbers in PROMETHEUS_MULTIPROC_DIR, and any of them tells all."""
+"""The metrics at /metrics, for Prometheus.
+
+Several processes share their numbers in PROMETHEUS_MULTIPROC_DIR; any of them answers for all.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,13 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-STAGES = (
-    "receive",
-    "read",
-    "queue",
-    "decode",
-    "run",
-)  # of a request: its body, the JSON; of a photo: waiting, decoding, the engine
+# Of a request: its body, its JSON; of a photo: waiting, decoding, the engine.
+STAGES = ("receive", "read", "queue", "decode", "run")
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class Metrics:
-    """One server's counters, in a registry of its own."""
+    """The counters of one server, in their own registry."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -81,7 +79,7 @@ class Metrics:
             self._stages[name].observe(taken)
 
     def text(self) -> bytes:
-        """In Prometheus' own format."""
+        """Return all metrics in Prometheus' format."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self._own)
         registry = CollectorRegistry()

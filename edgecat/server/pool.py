@@ -1,4 +1,4 @@
-"""The few threads that decode and classify, and the bounded queue before them."""
+"""The threads that decode and classify, and the bounded queue before them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from edgecat.errors import PhotoError
 from edgecat.photo import EncodedPhoto, open_photo
 
 MAX_WAITING = 256  # photos
-MAX_PIXELS = 75_000_000  # of a photo, as Cloud Vision has it; the largest that this much memory is risked for
-HEAVY = 16_000_000  # pixels; photos with more are decoded one at a time, as each may take hundreds of megabytes
+MAX_PIXELS = 75_000_000  # of a photo, as Cloud Vision has it
+# Pixels; larger photos are decoded one at a time, because each may take hundreds of megabytes.
+HEAVY = 16_000_000
 
 
 class FullError(Exception):
-    """More photos are waiting than may; `seconds` is how long they will take."""
+    """Too many photos are waiting; `seconds` is about how long they will take."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(seconds)
@@ -29,7 +30,7 @@ class FullError(Exception):
 
 
 class Answer(NamedTuple):
-    """What became of one photo, and how many seconds each stage took."""
+    """One photo's result or error, and the seconds of each stage."""
 
     result: Classification | PhotoError
     queue: float
@@ -38,20 +39,20 @@ class Answer(NamedTuple):
 
 
 class Pool:
-    """Classifies photos in `threads` threads, for an event loop. Raises FullError where more than `room` photos would wait."""
+    """Classifies photos in `threads` threads for an event loop; at most `room` photos wait."""
 
     def __init__(self, classifier: Classifier, threads: int, room: int = MAX_WAITING) -> None:
         self.classifier = classifier
-        self.waiting = 0  # photos that are accepted and not answered yet
+        self.waiting = 0  # photos that are accepted and not yet answered
         self._room = room
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="edgecat")
         self._threads = threads
-        self._seconds = 0.01  # of one photo, about; for FullError
+        self._seconds = 0.01  # of one photo: a moving average, for FullError
         self._counting = threading.Lock()
         self._heavy = threading.Lock()
 
     def submit(self, photos: Sequence[EncodedPhoto]) -> list[asyncio.Future[Answer]]:
-        """Futures of the answers, all of them or, where there is no room, none. Raises FullError."""
+        """Return the futures of the answers. Raise FullError if there is no room for all."""
         with self._counting:
             if self.waiting + len(photos) > self._room:
                 raise FullError(max(1, math.ceil(self.waiting * self._seconds / self._threads)))
@@ -59,12 +60,12 @@ class Pool:
         return [asyncio.wrap_future(self._submit(photo)) for photo in photos]
 
     def close(self) -> None:
-        """Answer what was accepted, and end the threads."""
+        """Answer the accepted photos, then end the threads."""
         self._executor.shutdown()
 
     def _submit(self, photo: EncodedPhoto) -> Future[Answer]:
         future = self._executor.submit(self._classify, photo, time.perf_counter())
-        future.add_done_callback(self._left)  # also where it was given up before a thread took it
+        future.add_done_callback(self._left)  # called for cancelled futures too
         return future
 
     def _left(self, _: object) -> None:

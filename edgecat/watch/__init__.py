@@ -1,1 +1,1 @@
-"""What appears in front of a camera or in a folder, and when it is gone."""
+"""Report what appears in front of a camera or in a folder, and when it is gone."""

@@ -16,53 +16,51 @@ from edgecat.watch.frame import Frame
 
 PICAMERA = "picamera2"
 CAMERA_SIZE = (640, 480)  # pixels, (width, height): more than the models use
+VIDEO_RATE = 25.0  # frames a second of a video that does not state its own
 
 
 def camera_frames(camera: str, every: float = 0.5) -> Iterator[Frame]:
-    """A frame each `every` seconds of a camera: its number or device, "picamera2", or the address of a stream; or of a video file.
+    """Yield a frame every `every` seconds.
 
-    Raises EdgecatError where there is none, and when it is unplugged; a video ends.
+    `camera` is a camera's number or device, "picamera2", the address of a stream, or a video file.
+    Raise EdgecatError if it cannot be opened, and when a camera or stream stops. A video ends.
     """
     return _picamera_frames(every) if camera == PICAMERA else _opencv_frames(camera, every)
 
 
 def _opencv_frames(camera: str, every: float) -> Iterator[Frame]:
-    for setting, quiet in (
-        ("OPENCV_LOG_LEVEL", "OFF"),
-        ("OPENCV_FFMPEG_LOGLEVEL", "-8"),
-    ):  # what goes wrong is said below
-        os.environ.setdefault(setting, quiet)
+    # OpenCV's own messages off; errors are raised below.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     cv2 = _library("cv2", "pip install 'edgecat[camera]'")
     video = Path(camera).is_file()
     capture = cv2.VideoCapture(int(camera) if camera.isdecimal() else camera)
-    frames, due = 0, -math.inf
+    grabbed, due = 0, -math.inf
     try:
         if not capture.isOpened():
             raise EdgecatError(
-                f"{camera}: cannot be opened as a camera or video; is it plugged in, and used by no other program?"
+                f"{camera}: cannot be opened as a camera or video; "
+                "is it plugged in, and used by no other program?"
             )
-        rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
-        while (
-            capture.grab()
-        ):  # all of them, so that a camera's queue holds nothing old; only what is due is decoded
-            at = frames / rate if video else time.monotonic()
-            frames += 1
-            if at >= due:
-                due = at + every
-                _, pixels = capture.retrieve()
-                yield Frame(
-                    f"{camera} at {at:.1f} s" if video else f"camera {camera}",
-                    cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB),
-                    at,
-                )
+        rate = capture.get(cv2.CAP_PROP_FPS) or VIDEO_RATE
+        # Grab every frame, so that a camera's queue holds no old ones; decode only those due.
+        while capture.grab():
+            at = grabbed / rate if video else time.monotonic()
+            grabbed += 1
+            if at < due:
+                continue
+            decoded, pixels = capture.retrieve()
+            if not decoded:  # a damaged frame; the next one takes its place
+                continue
+            due = at + every
+            name = f"{camera} at {at:.1f} s" if video else f"camera {camera}"
+            yield Frame(name, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), at)
     finally:
         capture.release()
-    if not video or not frames:
-        raise EdgecatError(
-            f"{camera}: gives no more pictures; was it unplugged?"
-            if not video
-            else f"{camera}: no picture in this video can be read"
-        )
+    if not video:
+        raise EdgecatError(f"{camera}: gives no more pictures; was it unplugged?")
+    if not grabbed:
+        raise EdgecatError(f"{camera}: no picture in this video can be read")
 
 
 def _picamera_frames(every: float) -> Iterator[Frame]:
@@ -73,9 +71,8 @@ def _picamera_frames(every: float) -> Iterator[Frame]:
     )
     try:
         camera = library.Picamera2()
-        camera.configure(
-            camera.create_video_configuration(main={"size": CAMERA_SIZE, "format": "BGR888"})
-        )  # picamera2's name for RGB arrays
+        main = {"size": CAMERA_SIZE, "format": "BGR888"}  # picamera2's name for RGB arrays
+        camera.configure(camera.create_video_configuration(main=main))
         camera.start()
     except (IndexError, RuntimeError) as error:
         raise EdgecatError(

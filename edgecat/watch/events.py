@@ -1,4 +1,4 @@
-"""Frames -> scores -> what appears and what goes."""
+"""Classify frames and report what appears and what goes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTHING = "neither"
 
 
 class Event(NamedTuple):
-    """A change, and the frame that decided it, if one did."""
+    """A change and the frame that decided it, if any."""
 
     change: Change
     frame: Frame | None
@@ -28,38 +28,41 @@ def watch(
     labels: Sequence[str] = (),
     hysteresis: Hysteresis | None = None,
 ) -> Generator[Event, None, None]:
-    """What appears in `frames` and what goes, as it happens; a None among them says that there is none right now.
+    """Yield what appears in `frames` and what goes, as it happens.
 
-    `labels` may be labels or groups of the model; else they are cat and dog, or of a model without them all but "neither".
-    Raises ModelError, and what `frames` raises.
+    None among the frames means that there is no new frame at that moment.
+    `labels` are labels or groups of the model. By default they are cat and dog;
+    for a model without them, every group but "neither".
+    Raise ModelError, and whatever `frames` raises.
     """
     presence = Presence(watched(classifier.card, labels), hysteresis)
     for frame in frames:
         if frame is None:
             changes = presence.step(None, time.monotonic())
         else:
-            changes = presence.step(
-                _scores(classifier.classify(frame.pixels), classifier.card), frame.at
-            )
+            result = classifier.classify(frame.pixels)
+            changes = presence.step(_scores(result, classifier.card), frame.at)
         for change in changes:
             yield Event(change, frame)
 
 
 def watched(card: ModelCard, labels: Sequence[str] = ()) -> tuple[str, ...]:
-    """The labels and groups to watch for. Raises ModelError."""
+    """Return the labels and groups to watch for.
+
+    Raise ModelError if the model has no such label or group.
+    """
     groups = tuple(dict.fromkeys(card.groups.get(label, label) for label in card.labels))
     for label in labels:
         if label not in groups and label not in card.labels:
             raise ModelError(f"'{label}' is no label of this model; expected {', '.join(groups)}")
-    return (
-        tuple(labels)
-        or tuple(group for group in groups if group in ("cat", "dog"))
-        or tuple(group for group in groups if group != NOTHING)
-    )
+    if labels:
+        return tuple(labels)
+    pets = tuple(group for group in groups if group in ("cat", "dog"))
+    return pets or tuple(group for group in groups if group != NOTHING)
 
 
 def _scores(result: Classification, card: ModelCard) -> dict[str, float]:
-    """Of each label, and of each group the sum of its labels'."""
+    """Return the score of each label, and of each group the sum of its labels' scores."""
     sums: dict[str, float] = {}
     for label, score in result.scores:
         group = card.groups.get(label, label)

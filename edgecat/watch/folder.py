@@ -1,6 +1,6 @@
-"""Frames from a folder that photos come into.
+"""Frames from photos that come into a folder.
 
-The folder is listed again and again: network file systems report no changes.
+The folder is listed at intervals, because network file systems report no changes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,21 @@ PATIENCE = 5.0  # seconds after which a photo that cannot be read is reported as
 BUSY = 0.1  # largest share of the time that listing the folder may take
 
 
+class FileState(NamedTuple):
+    """What differs if a file is replaced or changed."""
+
+    modified: int  # nanoseconds
+    size: int  # bytes
+    inode: int
+
+
+class Listing(NamedTuple):
+    """The photos in a folder, and the entries that could not be looked at."""
+
+    photos: dict[str, FileState]  # by path
+    errors: dict[str, OSError]  # by path
+
+
 def new_photos(
     folder: str | os.PathLike[str],
     read: Callable[[str], Pixels],
@@ -28,21 +43,36 @@ def new_photos(
     recursive: bool = False,
     on_error: Callable[[PhotoError], None] | None = None,
 ) -> Iterator[Frame | None]:
-    """Photos that come into `folder` from now on, or change there, oldest first; None after each look, `every` seconds.
+    """Yield photos that come into `folder` or change there, oldest first.
 
-    A photo is read with `read`, such as Classifier.pixels, once it stays as it is. One that cannot be read raises PhotoError, or
-    is handed to `on_error`. Raises EdgecatError where the folder goes away.
+    Photos that are there at the start are not yielded. The folder is listed every `every`
+    seconds; None follows the photos of each listing. A photo is read with `read`, such as
+    Classifier.pixels, once it has not changed for a moment. A photo that cannot be read raises
+    PhotoError or is passed to `on_error`; so is an entry that cannot be looked at.
+    Raise EdgecatError if the folder itself disappears.
     """
-    known = _look(folder, recursive)
-    waiting: dict[str, tuple[_State, float]] = {}  # path -> how it is, and since when
+
+    def report(error: PhotoError) -> None:
+        if on_error is None:
+            raise error
+        on_error(error)
+
+    known = list_photos(folder, recursive).photos
+    waiting: dict[str, tuple[FileState, float]] = {}  # path -> its state, and since when
+    reported: set[str] = set()  # paths of entries whose error was reported
     while True:
         now = time.monotonic()
-        there = _look(folder, recursive)
+        listing = list_photos(folder, recursive)
         took = time.monotonic() - now
-        known = {path: state for path, state in known.items() if path in there}
+        for path, failure in listing.errors.items():
+            if path not in reported:
+                report(PhotoError(f"{path}: cannot be looked at ({failure.strerror})"))
+        reported = set(listing.errors)
+        if not listing.errors:  # else a photo may only be out of sight
+            known = {path: state for path, state in known.items() if path in listing.photos}
         waiting = {
             path: waiting[path] if path in waiting and waiting[path][0] == state else (state, now)
-            for path, state in there.items()
+            for path, state in listing.photos.items()
             if known.get(path) != state
         }
         for path, (state, since) in sorted(waiting.items(), key=lambda item: (item[1][0], item[0])):
@@ -53,9 +83,7 @@ def new_photos(
             except PhotoError as error:
                 if now - since < PATIENCE:
                     continue
-                if on_error is None:
-                    raise
-                on_error(error)
+                report(error)
             else:
                 yield Frame(path, pixels, time.monotonic(), Path(path))
             known[path] = state
@@ -63,38 +91,38 @@ def new_photos(
         time.sleep(max(every, took / BUSY, 0.01))
 
 
-class _State(NamedTuple):
-    """What tells that a file is another than before."""
+def list_photos(folder: str | os.PathLike[str], recursive: bool) -> Listing:
+    """List the photos in `folder`. Raise EdgecatError if it cannot be listed.
 
-    modified: int  # nanoseconds
-    size: int  # bytes
-    inode: int
-
-
-def _look(folder: str | os.PathLike[str], recursive: bool) -> dict[str, _State]:
+    Faster than photo.find_photos: scandir knows most, and this runs twice a second for months.
+    """
+    listing = Listing({}, {})
     try:
-        return dict(_photos(os.fspath(folder), recursive))
+        _add_photos(os.fspath(folder), recursive, listing)
     except (FileNotFoundError, NotADirectoryError):
         raise EdgecatError(
             f"{folder}: no such folder; it was removed, or its drive is not there"
         ) from None
     except OSError as error:
-        raise EdgecatError(
-            f"{error.filename or folder}: cannot be looked through ({error.strerror})"
-        ) from None
+        raise EdgecatError(f"{folder}: cannot be looked through ({error.strerror})") from None
+    return listing
 
 
-def _photos(folder: str, recursive: bool) -> Iterator[tuple[str, _State]]:
-    """As photo.find_photos, with what scandir knows already: this runs twice a second for months."""
+def _add_photos(folder: str, recursive: bool, listing: Listing) -> None:
+    """Add a folder's photos to `listing`. Raise OSError if the folder itself cannot be listed."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             try:
                 if recursive and entry.is_dir(follow_symlinks=False):
-                    yield from _photos(entry.path, recursive)
+                    _add_photos(entry.path, recursive, listing)
                 elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
-                    found = entry.stat()
-                    yield entry.path, _State(found.st_mtime_ns, found.st_size, found.st_ino)
-            except FileNotFoundError:  # went away meanwhile
+                    status = entry.stat()
+                    listing.photos[entry.path] = FileState(
+                        status.st_mtime_ns, status.st_size, status.st_ino
+                    )
+            except FileNotFoundError:  # removed meanwhile
                 continue
+            except OSError as error:  # such as a link to itself, or a folder without permission
+                listing.errors[entry.path] = error

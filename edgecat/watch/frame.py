@@ -9,9 +9,9 @@ from edgecat.photo import Pixels
 
 
 class Frame(NamedTuple):
-    """A picture of a folder or a camera."""
+    """One picture of a folder or a camera."""
 
     name: str  # for people
     pixels: Pixels  # (height, width, 3) RGB, upright
-    at: float  # seconds on a clock that only goes forward
-    path: Path | None = None  # of the file that holds it, if one does
+    at: float  # seconds of a monotonic clock, or of the video
+    path: Path | None = None  # the photo's file; None for a camera's frame

@@ -1,4 +1,4 @@
-"""When something counts as present: hysteresis over the scores of frames, without flicker."""
+"""Presence of labels from the scores of frames, by a rule that prevents flicker."""
 
 from __future__ import annotations
 
@@ -10,49 +10,54 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Hysteresis:
-    """When something counts as there, and when as gone. What lies between changes nothing. Raises ValueError."""
+    """The rule for appearing and going. Scores between `gone` and `appear` change nothing.
 
-    appear: float = 0.8  # score, 0..1, that lets it appear
-    gone: float = 0.5  # below this score it is not seen
-    appear_frames: int = 2  # so many frames in a row with `appear`
-    gone_frames: int = 6  # so many frames in a row below `gone`
-    forget: float = 60.0  # seconds unseen after which it is gone too, however few the frames
+    Raise ValueError if a value is out of range.
+    """
+
+    appear: float = 0.8  # score, 0..1, at which a label appears
+    gone: float = 0.5  # score below which a present label is not seen
+    appear_frames: int = 2  # frames in a row at `appear` or more
+    gone_frames: int = 6  # frames in a row below `gone`
+    forget: float = 60.0  # seconds unseen after which a label is gone, however few the frames
 
     def __post_init__(self) -> None:
         if not 0 < self.gone <= self.appear <= 1:
             raise ValueError(
-                f"appear {self.appear:g} and gone {self.gone:g}, expected scores of 0 to 1, gone no higher than appear"
+                f"appear {self.appear:g} and gone {self.gone:g}, "
+                "expected scores of 0 to 1, gone no higher than appear"
             )
         if min(self.appear_frames, self.gone_frames) < 1 or not self.forget > 0:
             raise ValueError("expected at least one frame, and more than 0 seconds")
 
 
 class Change(NamedTuple):
-    """Something appeared, or went."""
+    """A label that appeared or went."""
 
     label: str
-    appeared: bool  # else it went
-    score: (
-        float | None
-    )  # of the frame that decided it; None where it is gone for having been unseen too long
+    appeared: bool  # False: it went
+    score: float | None  # of the frame that decided; None if the label was forgotten
 
 
 @dataclass
 class _Sight:
     present: bool = False
-    run: int = 0  # frames in a row that speak against it
+    run: int = 0  # frames in a row that contradict `present`
     seen: float = -math.inf  # seconds
 
 
 class Presence:
-    """What is in sight, told frame by frame."""
+    """The labels in sight, updated frame by frame."""
 
     def __init__(self, labels: Iterable[str], hysteresis: Hysteresis | None = None) -> None:
         self.hysteresis = hysteresis or Hysteresis()
         self._sights = {label: _Sight() for label in labels}
 
     def step(self, scores: Mapping[str, float] | None, at: float) -> list[Change]:
-        """What a frame's scores change, `at` seconds on a clock that only goes forward; None where time went by without a frame."""
+        """Return the changes that a frame's scores make at the time `at`.
+
+        `at` is in seconds and never decreases. `scores` is None if time passed without a frame.
+        """
         rule = self.hysteresis
         changes = []
         for label, sight in self._sights.items():
