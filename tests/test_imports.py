@@ -35,11 +35,8 @@ ENGINE_LIBRARIES = {
     "onnxruntime": "onnx_runtime.py",
 }
 WHEN_NEEDED = {
-    "measure/network.py": {
-        "ai_edge_litert",
-        "onnx",
-        "google",
-    },  # to look into a file of that format
+    "measure/network/tflite.py": {"ai_edge_litert"},  # to look into a file of that format
+    "measure/network/onnx.py": {"onnx", "google"},
     "measure/peak.py": {
         "ai_edge_litert",
         "flatbuffers",

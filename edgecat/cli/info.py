@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from edgecat.cli.output import numbers_of, rule_of
-from edgecat.measure.network import Inspection, TensorInfo, inspect
+from edgecat.measure.network.inspection import Inspection, inspect
+from edgecat.measure.network.network import TensorInfo
 from edgecat.model_file import ModelCard
 
 SHOWN_LABELS = 10

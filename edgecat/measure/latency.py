@@ -27,7 +27,7 @@ from edgecat.engines import cores
 from edgecat.errors import DataError, EdgecatError, EngineError
 from edgecat.foreign.description import Description
 from edgecat.measure import board
-from edgecat.measure.network import inspect
+from edgecat.measure.network.inspection import inspect
 from edgecat.model_file import model_format
 from edgecat.photo import decode, read_encoded, read_pixels
 
