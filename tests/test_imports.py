@@ -76,7 +76,7 @@ def imports(path: Path, lazy: bool = True) -> Iterator[str]:
 
 
 def part(module: str) -> str:
-    """Return the part of edgecat that a module, such as edgecat.measure.latency, belongs to."""
+    """Return the part of edgecat that a module, such as edgecat.measure.board, belongs to."""
     _, *inside = module.split(".")
     return inside[0] if inside and inside[0] in MAY_IMPORT else "device"
 
