@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from edgecat.cli.output import numbers_of, rule_of
+from edgecat.cli.output import numbers_of, rule_of, table
 from edgecat.measure.network.inspection import Inspection, inspect
 from edgecat.measure.network.network import TensorInfo
 from edgecat.model_file import ModelCard
@@ -41,8 +41,7 @@ def info(
             json.dumps({**dataclasses.asdict(found), "path": str(found.path)}, ensure_ascii=False)
         )
         return
-    for name, text in _lines(found):
-        print(f"{name:<12}{text}")
+    print(*table(list(_lines(found)), align="<"), sep="\n")
 
 
 def _lines(found: Inspection) -> Iterator[tuple[str, str]]:

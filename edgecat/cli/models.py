@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgecat.cli.output import table
 from edgecat.errors import DataError, ModelError
 from edgecat.model_file import read_card
 from edgecat.models import DEFAULT_MODEL
@@ -40,15 +41,8 @@ def models(
         for row in found:
             print(json.dumps(row, ensure_ascii=False))
         return
-    lines = [
-        ("name", "precision", "size", "labels", "input", "accuracy", "file"),
-        *map(_cells, found),
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print(
-            "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-        )
+    headings = ("name", "precision", "size", "labels", "input", "accuracy", "file")
+    print(*table([headings, *map(_cells, found)], align="<"), sep="\n")
 
 
 def _shipped() -> Iterator[dict[str, Any]]:

@@ -93,16 +93,18 @@ class ProgressLine:
             self.drawn = False
 
 
-def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as they must be, names to the left and figures to the right; rows may end early."""
+def table(rows: Sequence[Sequence[str]], align: str = "<>") -> Iterator[str]:
+    """Yield a line for each row, with columns of equal width. Rows may end early.
+
+    `align` has < (left) or > (right) for each column; its last one is for all that follow.
+    """
     widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
-    for name, *figures in rows:
-        yield "  ".join(
-            [
-                f"{name:<{widths[0]}}",
-                *(f"{figure:>{width}}" for figure, width in zip(figures, widths[1:], strict=False)),
-            ]
-        ).rstrip()
+    for row in rows:
+        cells = []
+        for place, cell in enumerate(row):
+            side = align[min(place, len(align) - 1)]
+            cells.append(f"{cell:{side}{widths[place]}}")
+        yield "  ".join(cells).rstrip()
 
 
 def rule_of(recipe: InputRecipe) -> str:
