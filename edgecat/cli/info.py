@@ -31,7 +31,7 @@ def info(
         bool, typer.Option("--json", help="One JSON object, with the whole card.")
     ] = False,
 ) -> None:
-    """Show what is inside a model file: its card, tensors, operations, sizes and how much work one photo is.
+    """Show what is inside a model file: card, tensors, operations, sizes, and work of one photo.
 
     [bold]edgecat info mobilenet-int8.tflite[/bold]
     """
@@ -87,7 +87,8 @@ def _card_lines(card: ModelCard) -> Iterator[tuple[str, str]]:
     jpeg = "" if recipe.detail == 1 else f", JPEGs decoded at {recipe.detail:g} of that or more"
     yield (
         "reads",
-        f"{recipe.width} x {recipe.height} pixels, {rule_of(recipe)}, (pixel - {mean}) / {std}{jpeg}",
+        f"{recipe.width} x {recipe.height} pixels, {rule_of(recipe)}, "
+        f"(pixel - {mean}) / {std}{jpeg}",
     )
     if photos := card.calibration.get("photos"):
         yield "calibrated", f"on {photos} photos"
@@ -109,7 +110,8 @@ def _card_lines(card: ModelCard) -> Iterator[tuple[str, str]]:
         )
         yield (
             "verified",
-            f"on {seen['count']} {seen['inputs']}: agreement with Keras {seen['agreement']:.2%}{lost}",
+            f"on {seen['count']} {seen['inputs']}: "
+            f"agreement with Keras {seen['agreement']:.2%}{lost}",
         )
 
 

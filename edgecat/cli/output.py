@@ -1,4 +1,4 @@
-"""What all commands print besides their results: errors, progress, the engine's chatter. All of it on stderr."""
+"""What all commands print: tables, and on stderr errors, progress and the libraries' notes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def complain(text: object) -> None:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep the notes that engines and TensorFlow print from C++ while they start off the terminal; other lines pass in the end, and Python's at once."""
+    """Drop the notes that engines and TensorFlow print from C++ while they start.
+
+    Other lines from C++ are printed at the end, Python's at once.
+    """
     lines: list[str] = []
     try:
         with printed_by_libraries() as lines:
@@ -77,7 +80,8 @@ class ProgressLine:
             return
         self.shown = now
         seconds = round((now - self.began) / done * (total - done))
-        text = f"{phase}  {'█' * (20 * done // total):░<20}  {done}/{total}  {seconds // 60}:{seconds % 60:02} left"
+        bar = f"{'█' * (20 * done // total):░<20}"
+        text = f"{phase}  {bar}  {done}/{total}  {seconds // 60}:{seconds % 60:02} left"
         print(
             f"\r\x1b[K{text}" if self.live else text,
             end="" if self.live else "\n",

@@ -46,7 +46,10 @@ class System(Protocol):
         *,
         on_error: Callable[[Photo, PhotoError], None] | None = None,
     ) -> Iterator[Classification]:
-        """In the order of `photos`; one that cannot be read is handed to `on_error` in its turn and left out."""
+        """Yield an answer to each photo, in order.
+
+        A photo that cannot be read is left out; `on_error` gets it in its turn.
+        """
         ...
 
     def __enter__(self) -> System: ...
@@ -64,9 +67,10 @@ def evaluate(
     photos: Sequence[LabelledPhoto],
     on_step: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """Classify `photos` and count: by label, or by group where some photos' labels are groups of the model and no labels.
+    """Classify `photos` and count the answers.
 
-    One that cannot be read is listed among the failures. Raises DataError.
+    They are judged by label, or by group if some photos' labels are only groups of the model.
+    Photos that cannot be read are listed in `failures`. Raise DataError for unknown labels.
     """
     card = system.card
     by_label = judged_by_label(card, (photo.label for photo in photos), system.name)
@@ -101,13 +105,17 @@ def evaluate(
 
 
 def judged_by_label(card: ModelCard, labels: Iterable[str], model: str) -> bool:
-    """Whether photos of these labels show which of a model's labels is right, or only which of its groups. Raises DataError."""
+    """Return whether all `labels` are labels of the model; else some are only groups.
+
+    Raise DataError if one is neither.
+    """
     given = set(labels)
     groups = sorted({card.groups.get(label, label) for label in card.labels})
     unknown = sorted(given - {*card.labels, *groups})
     if unknown:
         more = f", or any of its {len(card.labels)} labels" if card.groups else ""
         raise DataError(
-            f"class folder '{unknown[0]}' is no label of {model}; expected {', '.join(groups)}{more}"
+            f"class folder '{unknown[0]}' is no label of {model}; "
+            f"expected {', '.join(groups)}{more}"
         )
     return given <= set(card.labels)

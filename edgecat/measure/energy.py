@@ -1,4 +1,4 @@
-"""The energy that the machine draws: from the processor's counter, or from a sensor of the board."""
+"""The energy that the machine draws, by the processor's counter or a sensor of the board."""
 
 from __future__ import annotations
 

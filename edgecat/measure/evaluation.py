@@ -49,7 +49,10 @@ class Tally:
 
 @dataclass
 class Evaluation:
-    """What a system answered on photos of known labels: counts, whose size does not depend on the number of photos."""
+    """What a system answered on photos of known labels.
+
+    It holds counts: its size does not depend on the number of photos.
+    """
 
     model: str  # name of the system
     engine: str
@@ -111,7 +114,7 @@ class Evaluation:
         return sorted(self.classes)
 
     def photos(self, label: str | None = None) -> int:
-        """How many were answered, in all or of one label."""
+        """Return the number of answered photos, of all labels or of one."""
         return sum(
             tally.answers.total() for name, tally in self.classes.items() if label in (None, name)
         )
@@ -122,15 +125,15 @@ class Evaluation:
         )
 
     def accuracy(self, label: str | None = None) -> float:
-        """Share of right answers, 0..1, of all photos or of those of one label."""
+        """Return the share of right answers, 0..1, for all photos or those of one label."""
         return self.right(label) / self.photos(label)
 
     def accuracy_interval(self, label: str | None = None) -> tuple[float, float]:
-        """95 % confidence interval of `accuracy`."""
+        """Return the 95 % confidence interval of `accuracy`."""
         return wilson_interval(self.right(label), self.photos(label))
 
     def balanced_accuracy(self) -> float:
-        """Mean of the classes' accuracies, whatever their numbers of photos."""
+        """Return the mean of the classes' accuracies; every class counts the same."""
         return sum(map(self.accuracy, self.classes)) / len(self.classes)
 
     def rows(self) -> list[tuple[str, str, Tally]]:
@@ -151,22 +154,29 @@ class Evaluation:
         return sum(balanced) / len(balanced)
 
     def mean_confidence(self, label: str) -> float:
-        """Mean score of the answers on photos of `label`."""
+        """Return the mean score of the answers on photos of `label`."""
         return self.classes[label].scores / self.photos(label)
 
     def calibration_error(self) -> float:
-        """Expected calibration error: how far, on average, the answers' scores are from the share of right ones among answers of that score."""
+        """Return the expected calibration error.
+
+        It is the mean distance between the score of answers and the share of right ones among
+        answers of about that score.
+        """
         return sum(abs(right - scores) for right, scores in self._bins) / self.photos()
 
     def neither_share(self) -> float | None:
-        """Share of all photos answered `neither`; None of a system that does not know it."""
+        """Return the share of answers `neither`; None if the system does not know it."""
         return self._neither / self.photos() if self.knows_neither else None
 
     def ways(self) -> dict[str, dict[str, float]]:
-        """What each way to find the group of a photo gives: way -> accuracy of each class; empty where labels are judged.
+        """Return the accuracy of each class by each rule that finds the group of an answer.
 
-        "sums", by which all else here is counted: the group whose labels' scores add up to most. "sums among cat, dog": of the groups that the photos
-        show alone, which is what a model that knows no other class does. "best label": the group of the label with the highest score.
+        The result is empty if labels are judged. The rules are:
+
+        "sums": the group with the largest sum of its labels' scores. All else is counted by it.
+        "sums among cat, dog": the same among the groups that the photos show.
+        "best label": the group of the label with the highest score.
         """
         if not self.groups:
             return {}
@@ -177,11 +187,14 @@ class Evaluation:
         return {"sums": {label: self.accuracy(label) for label in self.labels()}, **others}
 
     def worst(self) -> list[Mistake]:
-        """The mistakes with the highest scores, highest first, at most `WORST`."""
+        """Return the mistakes with the highest scores, highest first, at most `WORST`."""
         return [mistake for _, _, mistake in sorted(self._worst, reverse=True)]
 
     def record(self) -> dict[str, Any]:
-        """For JSON; keys that make no sense for this system are left out. At least one photo must have been answered."""
+        """Return the JSON, without the keys that do not apply to this system.
+
+        At least one photo must have been answered.
+        """
         classes = {label: self.classes[label].record(label) for label in self.labels()}
         origins = {
             origin: {label: tallies[label].record(label) for label in sorted(tallies)}
@@ -218,7 +231,7 @@ class Evaluation:
         return self.groups.get(label, label)
 
     def _other_ways(self, answer: Classification) -> Iterator[tuple[str, str]]:
-        """The group of an answer by each way but that of `answer.group`."""
+        """Yield the other rules, each with the group that it finds."""
         if self.compared:
             sums = dict.fromkeys(self.compared, 0.0)
             for label, score in answer.scores:
@@ -228,13 +241,19 @@ class Evaluation:
         yield "best label", self._group(answer.label)
 
     def _group_score(self, answer: Classification) -> float:
-        """Sum of the scores of the labels of the answer's group; for "unsure", which is no group, the best label's."""
+        """Return the sum of the scores of the labels of the answer's group.
+
+        "unsure" is no group: its score is the best label's.
+        """
         of_group = [score for label, score in answer.scores if self._group(label) == answer.group]
         return min(1.0, sum(of_group)) if of_group else answer.score
 
 
 def wilson_interval(right: int, of: int) -> tuple[float, float]:
-    """95 % confidence interval of the share right / of (Wilson 1927), which holds near 0 and 1 and for few photos too."""
+    """Return the 95 % confidence interval of the share right / of (Wilson 1927).
+
+    It holds near 0 and 1, and for few photos.
+    """
     z = 1.959964
     share, squared = right / of, z * z / of
     centre, half = share + squared / 2, z * math.sqrt((share * (1 - share) + squared / 4) / of)

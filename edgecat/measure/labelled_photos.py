@@ -18,9 +18,10 @@ class LabelledPhoto(NamedTuple):
 
 
 def find_labelled_photos(folders: Sequence[str]) -> Iterator[LabelledPhoto]:
-    """Photos of all `folders`: each a folder of class folders, or LABEL=FOLDER for the photos of one class. Raises DataError.
+    """Yield the photos of all `folders`, with their labels. Raise DataError.
 
-    A folder of photos alone will do where their names begin with ImageNet's numbers, such as n02123045_tabby.JPEG.
+    Each is a folder of class folders, or LABEL=FOLDER for one class. A folder of photos only is
+    enough if all names begin with ImageNet's numbers, such as n02123045_tabby.JPEG.
     """
     origins = _names_of_origins(folders)
     for given in folders:
@@ -67,7 +68,10 @@ def _path_of(given: str) -> Path:
 
 
 def loose_photos(given: str) -> list[Path]:
-    """Photos of a folder without class folders; none where it has such, or is given as LABEL=FOLDER."""
+    """Return the photos of a folder without class folders.
+
+    Return none if it has class folders, or for LABEL=FOLDER.
+    """
     path = Path(given)
     return find_photos(path) if path.is_dir() and not _folders_in(path) else []
 
@@ -80,7 +84,8 @@ def _class_folders(given: str) -> list[tuple[str, Path]]:
     classes = _folders_in(path)
     if not classes:
         raise DataError(
-            f"{path}: no class folders; expected one folder of photos for each class, such as cats/ and dogs/, or LABEL=FOLDER"
+            f"{path}: no class folders; expected one folder of photos for each class, "
+            "such as cats/ and dogs/, or LABEL=FOLDER"
         )
     return [(label_of_folder(child.name), child) for child in classes]
 
@@ -94,7 +99,6 @@ def _folders_in(path: Path) -> list[Path]:
 def _folder(name: str) -> Path:
     path = Path(name)
     if not path.is_dir():
-        raise DataError(
-            f"{path}: {'not a folder' if path.exists() else 'no such folder'}; expected a folder of photos"
-        )
+        problem = "not a folder" if path.exists() else "no such folder"
+        raise DataError(f"{path}: {problem}; expected a folder of photos")
     return path
