@@ -13,7 +13,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from edgecat.classifier import Classifier
 from edgecat.measure import board
-from edgecat.measure import latency as timing
+from edgecat.measure.latency.series import Series, summarise, take_turns
+from edgecat.measure.latency.stages import clocked
+from edgecat.measure.synthetic_photo import write_synthetic_photo
 
 SECONDS = 3.0  # at most, of each side of a pair
 
@@ -22,7 +24,7 @@ SECONDS = 3.0  # at most, of each side of a pair
 def large_photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """12 megapixels, with a sensor's noise."""
     path = tmp_path_factory.mktemp("photos") / "large.jpg"
-    timing.made_photo(path)
+    write_synthetic_photo(path)
     return path
 
 
@@ -95,7 +97,7 @@ def pair(benchmark: BenchmarkFixture) -> Callable[..., Pair | None]:
 
     def measure(ours: Callable[[], object], bare: Callable[[], object]) -> Pair | None:
         sides = [
-            timing.Series(timing.clocked(lambda _, work=work: work()))  # type: ignore[misc]
+            Series(clocked(lambda _, work=work: work()))  # type: ignore[misc]
             for work in (ours, bare)
         ]
         if benchmark.disabled:
@@ -104,11 +106,11 @@ def pair(benchmark: BenchmarkFixture) -> Callable[..., Pair | None]:
             return None
         for side in sides:
             side.warm(SECONDS / 4)
-        timing.take_turns(sides, SECONDS)
+        take_turns(sides, SECONDS)
         ours_ms, bare_ms = ([times[0] for times in side.times] for side in sides)
         found = Pair(
-            timing.summary(ours_ms),
-            timing.summary(bare_ms),
+            summarise(ours_ms),
+            summarise(bare_ms),
             statistics.median(one - other for one, other in zip(ours_ms, bare_ms, strict=False)),
         )
         benchmark.extra_info |= {"ours": found.ours, "bare": found.bare}

@@ -16,7 +16,9 @@ from floor import CHELSEA, open_bare_engine, open_bare_session
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from edgecat.classifier import Classifier
-from edgecat.measure import latency as timing
+from edgecat.measure.latency.measurement import Configuration, Measurement
+from edgecat.measure.latency.series import Series, summarise, take_turns
+from edgecat.measure.latency.stages import clocked
 from edgecat.models import DEFAULT_MODEL
 
 Paired = Callable[..., Any]
@@ -96,15 +98,15 @@ def test_edgecat_bench_against_litert_benchmark(
 
 def test_edgecat_bench_against_a_bare_loop(benchmark: BenchmarkFixture, record: Paired) -> None:
     run, _ = open_bare_engine()
-    measurement = timing.Measurement(timing.Configuration(DEFAULT_MODEL, "litert"), CHELSEA)
+    measurement = Measurement(Configuration(DEFAULT_MODEL, "litert"), CHELSEA)
     measurement.open()
     tensor = measurement.classifier.tensor(measurement.classifier.pixels(CHELSEA))[np.newaxis]
-    bare = timing.Series(timing.clocked(lambda _: run(tensor)))
-    timing.take_turns([measurement.invoke, bare], 0.1 if benchmark.disabled else 6)
+    bare = Series(clocked(lambda _: run(tensor)))
+    take_turns([measurement.invoke, bare], 0.1 if benchmark.disabled else 6)
     benchmark(lambda: None)
     if not benchmark.disabled:
         medians = [
-            timing.summary(times[0] for times in series.times)["median_ms"]
+            summarise(times[0] for times in series.times)["median_ms"]
             for series in (measurement.invoke, bare)
         ]
         record(

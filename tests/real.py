@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,13 @@ def killed_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[Non
     finally:
         timer.cancel()
         process.kill()
+
+
+def peak_of(code: str) -> float:
+    """Return the peak memory of a process that runs `code`, in megabytes."""
+    lines = ["from edgecat.measure.board import memory_mb", code, "print(memory_mb()['peak'])"]
+    command = [sys.executable, "-c", "\n".join(lines)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 # The start of a program: edgecat.watch.folder prints a line after its first listing. Photos that

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from foreign_models import colour_tflite, without_zip
-from real import ROOT, Run
+from real import ROOT, Run, peak_of
 from vision_server import VisionServer
 
 from edgecat.classifier import Classifier
@@ -26,9 +26,22 @@ from edgecat.cloud.pricing import dollars_of_a_million
 from edgecat.cloud.request import base64_bytes
 from edgecat.cloud.wan import Network
 from edgecat.errors import DataError, EngineError
-from edgecat.measure import latency as timing
-from edgecat.measure.peak import MACS, peak_gmacs
-from edgecat.measure.published import BOARDS, FIGURES, nearest
+from edgecat.measure.latency.benchmark import COLD_STARTS
+from edgecat.measure.latency.comparison import read_records
+from edgecat.measure.latency.measurement import Configuration, Measurement
+from edgecat.measure.latency.published import BOARDS, FIGURES, nearest
+from edgecat.measure.latency.series import (
+    MIN_RUNS,
+    MIN_SECONDS,
+    WINDOW,
+    Series,
+    summarise,
+    take_turns,
+)
+from edgecat.measure.latency.stages import STAGES, clocked, photo_steps
+from edgecat.measure.network.inspection import inspect
+from edgecat.measure.peak import MACS, convolution, peak_gmacs
+from edgecat.measure.synthetic_photo import write_synthetic_photo
 from edgecat.models import DEFAULT_MODEL
 from edgecat.photo import read_encoded
 
@@ -81,7 +94,7 @@ def test_a_record_holds_together(measured: tuple[list[dict[str, Any]], Path]) ->
         assert [latency[key] for key in order] == sorted(latency[key] for key in order)
         assert latency["min_ms"] <= latency["avg_ms"] <= latency["max_ms"]
         stages = record["stages"]
-        assert [*stages] == list(timing.STAGES)
+        assert [*stages] == list(STAGES)
         whole = record["photo_to_answer"]["median_ms"]
         assert sum(stage["avg_ms"] for stage in stages.values()) == pytest.approx(
             record["photo_to_answer"]["avg_ms"], rel=0.01
@@ -95,8 +108,11 @@ def test_a_record_holds_together(measured: tuple[list[dict[str, Any]], Path]) ->
             for part in ("python", "import", "open", "prepare", "first_inference", "answer")
         ) == pytest.approx(cold["total_ms"], rel=0.3)
         assert cold["total_ms"] > 10 * whole
-        assert (cold["num_starts"], latency["init_ms"]) == (timing.COLD_STARTS, cold["open_ms"])
-        assert 20 < record["memory"]["first_peak_mb"] <= record["memory"]["peak_mb"] < 200
+        assert (cold["num_starts"], latency["init_ms"]) == (COLD_STARTS, cold["open_ms"])
+        memory = record["memory"]
+        assert memory["first_peak_mb"] <= memory["peak_mb"]
+        # Pillow, the engine and the weights are more than what only imports numpy.
+        assert memory["first_peak_mb"] > peak_of("") + record["model_size_mb"]
         assert record["throughput"]["workers"] == max(
             1, record["board"]["cores"] // record["num_threads"]
         )
@@ -106,7 +122,6 @@ def test_a_record_holds_together(measured: tuple[list[dict[str, Any]], Path]) ->
         )
         assert 0 < record["share_of_peak"] < 1.2
         assert 0.1 < record["cores_used"] < record["num_threads"] + 0.5
-        assert record["runs_on"] == "XNNPACK; TFLite: 2 QUANTIZE, 1 SOFTMAX"
         assert (record["device"], record["engine"], record["precision"]) == (
             "cpu",
             Classifier().engine,
@@ -156,7 +171,7 @@ def test_a_plot_has_the_stages_and_the_models(measured: tuple[list[dict[str, Any
     pytest.importorskip("matplotlib", reason="needs edgecat[plots]")
     drawn = {*re.findall(r">([^<>]+)</text>", (measured[1] / "here.svg").read_text())}
     assert {
-        *timing.STAGES,
+        *STAGES,
         "1. catdog-int8.tflite, 1 thread",
         "2. catdog-int8.tflite, 2 threads",
         "milliseconds from photo to answer",
@@ -270,10 +285,13 @@ def test_batches_and_both_engines(edgecat: Run, exported: Path) -> None:
         ("tflite", 1),
         ("tflite", 8),
     ]
-    assert [record["runs_on"] for record in records[::2]] == [
-        "CPUExecutionProvider",
-        "XNNPACK; TFLite: 2 QUANTIZE, 1 SOFTMAX",
-    ]
+    onnx_runs_on, tflite_runs_on = (record["runs_on"] for record in records[::2])
+    assert onnx_runs_on == "CPUExecutionProvider"
+    # XNNPACK takes every operation that multiplies.
+    assert tflite_runs_on.startswith("XNNPACK")
+    assert not {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"} & {
+        *re.findall(r"\w+", tflite_runs_on)
+    }
     for one, eight in (records[:2], records[2:]):
         assert eight["inferences_per_s"] == pytest.approx(
             8000 / eight["latency"]["median_ms"], rel=1e-3
@@ -301,12 +319,12 @@ def test_a_batch_gives_the_scores_of_single_photos(exported: Path) -> None:
 
 def test_warming_up_ends_when_the_runs_have_settled() -> None:
     falling = iter([5.0] * 7 + [2.0] * 100)
-    series = timing.Series(lambda: [next(falling)])
+    series = Series(lambda: [next(falling)])
     series.warm(60)
     assert series.stable
-    assert 2 * timing.WINDOW <= len(series.warm_up) < 40
+    assert 2 * WINDOW <= len(series.warm_up) < 40
     clock = iter(range(1, 100_000))
-    growing = timing.Series(lambda: [float(2 ** (next(clock) % 50))])
+    growing = Series(lambda: [float(2 ** (next(clock) % 50))])
     growing.warm(0.05)
     assert not growing.stable
 
@@ -321,22 +339,22 @@ def test_runs_take_turns_until_each_has_enough() -> None:
 
         return run
 
-    slow, quick = timing.Series(work("slow", 15.0)), timing.Series(work("quick", 1.0))
-    timing.take_turns([slow, quick], seconds=60)
-    assert min(len(slow.times), len(quick.times)) >= timing.MIN_RUNS
-    assert min(slow.spent, quick.spent) >= timing.MIN_SECONDS
+    slow, quick = Series(work("slow", 15.0)), Series(work("quick", 1.0))
+    take_turns([slow, quick], seconds=60)
+    assert min(len(slow.times), len(quick.times)) >= MIN_RUNS
+    assert min(slow.spent, quick.spent) >= MIN_SECONDS
     turns = [name for name, before in zip(order, ["", *order], strict=False) if name != before]
     assert turns[:4] == ["slow", "quick", "slow", "quick"]
     assert len(turns) > 60  # of some twenty milliseconds each
-    late = timing.Series(work("late", 300.0))
-    timing.take_turns([late], seconds=1)
+    late = Series(work("late", 300.0))
+    take_turns([late], seconds=1)
     assert len(late.times) == 4  # the time given goes before the number of runs
 
 
 def test_the_summary_is_numpys_and_statistics_own() -> None:
     values = np.random.default_rng(0).gamma(4, 1, 1000)
     values[0] = 1000
-    found = timing.summary(values)
+    found = summarise(values)
     assert found["median_ms"] == pytest.approx(statistics.median(values), abs=1e-4)
     assert found["std_ms"] == pytest.approx(statistics.stdev(values), abs=1e-4)
     assert found["p99_ms"] == pytest.approx(
@@ -349,22 +367,39 @@ def test_the_summary_is_numpys_and_statistics_own() -> None:
 def test_stages_are_the_whole_way(tmp_path: Path) -> None:
     with Classifier() as classifier:
         value: Any = None
-        for step in timing.photo_steps(classifier, CHELSEA):
+        for step in photo_steps(classifier, CHELSEA):
             value = step(value)
         assert value == classifier.classify(CHELSEA)
 
 
-def test_the_peak_is_above_what_a_network_reaches() -> None:
+def test_the_peak_is_measured_with_a_convolution_of_that_work(tmp_path: Path) -> None:
+    for int8, dtype in ((True, "int8"), (False, "float32")):
+        (tmp_path / "peak.tflite").write_bytes(convolution(int8))
+        network = inspect(tmp_path / "peak.tflite").network
+        assert network.macs == MACS
+        assert dict(network.operations) == {"CONV_2D": 1}
+        assert network.inputs[0].dtype == dtype
+
+
+def test_a_network_does_not_reach_the_peak() -> None:
+    """The whole network has the engine's other work to do too, so it is slower a product."""
     peak = peak_gmacs("litert", 1, True)
     assert peak is not None
-    assert MACS == 28 * 28 * 256 * 256
-    assert 1 < peak < 10_000
-    assert (peak_gmacs("litert", 1, False) or 0) > 1
+    macs = inspect(DEFAULT_MODEL).network.macs
+    assert macs is not None
+    with Classifier(engine="litert", threads=1) as classifier:
+        tensor = classifier.tensor(classifier.pixels(CHELSEA))
+        series = Series(clocked(lambda _: classifier.run(tensor)))
+        series.warm(1)
+        take_turns([series], 0.5)
+    fastest = macs / summarise(times[0] for times in series.times)["min_ms"] / 1e6
+    assert fastest < 1.2 * peak  # the machine may be busier in one of the two
+    assert fastest > peak / 20  # the same unit
 
 
 def test_a_made_photo_is_always_the_same(tmp_path: Path) -> None:
-    timing.made_photo(tmp_path / "a.jpg")
-    timing.made_photo(tmp_path / "b.jpg")
+    write_synthetic_photo(tmp_path / "a.jpg")
+    write_synthetic_photo(tmp_path / "b.jpg")
     content = (tmp_path / "a.jpg").read_bytes()
     assert content == (tmp_path / "b.jpg").read_bytes()
     assert 1e6 < len(content) < 8e6
@@ -466,8 +501,8 @@ def test_files_that_cannot_be_compared(
         ),
         (
             "text.json",
-            "hello\n",
-            "text.json, line 1: no record of a benchmark; expected the output of: edgecat bench --json",
+            "\nhello\n",
+            "text.json, line 2: not JSON (Expecting value); expected the output of: edgecat bench --json",
         ),
         ("empty.json", "\n", "empty.json: empty; expected the output of: edgecat bench --json"),
         (
@@ -480,7 +515,7 @@ def test_files_that_cannot_be_compared(
         done = edgecat("bench", "--compare", here, name)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: {error}\n")
     with pytest.raises(DataError, match=r"gone\.json: No such file or directory"):
-        timing.read_records(tmp_path / "gone.json")
+        read_records(tmp_path / "gone.json")
 
 
 # Misuse
@@ -630,7 +665,7 @@ def test_a_model_that_does_not_fit_memory(tmp_path: Path) -> None:
 def test_a_process_that_dies_of_a_model_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     dying = subprocess.CompletedProcess([], -signal.SIGKILL, "", "")
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: dying)
-    measurement = timing.Measurement(timing.Configuration(DEFAULT_MODEL, "litert"), CHELSEA)
+    measurement = Measurement(Configuration(DEFAULT_MODEL, "litert"), CHELSEA)
     with pytest.raises(
         EngineError,
         match=r"a process that opens it ends at once \(signal SIGKILL\); it may not fit the memory that is free here",
@@ -661,14 +696,14 @@ def test_a_file_that_cannot_be_written(edgecat: Run, tmp_path: Path) -> None:
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     pressing = """
 import os, signal
-from edgecat.measure import latency as timing
+from edgecat.measure.latency import benchmark
 
-take_turns = timing.take_turns
+take_turns = benchmark.take_turns
 
 def interrupted_turns(series, seconds, on_step):
     take_turns(series, seconds, lambda done, of: os.kill(os.getpid(), signal.SIGINT) if done > 5 else None)
 
-timing.take_turns = interrupted_turns
+benchmark.take_turns = interrupted_turns
 """
     options = [
         "--photo",
@@ -700,9 +735,9 @@ timing.take_turns = interrupted_turns
 def test_ctrl_c_before_anything_was_measured(tmp_path: Path) -> None:
     pressing = """
 import os, signal
-from edgecat.measure import latency as timing
+from edgecat.measure.latency.measurement import Measurement
 
-timing.Measurement.start_cold = lambda self: os.kill(os.getpid(), signal.SIGINT)
+Measurement.start_cold = lambda self: os.kill(os.getpid(), signal.SIGINT)
 """
     command = [sys.executable, "-c", pressing + CODE, "bench", "--photo", str(CHELSEA)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from real import peak_of
 
 from edgecat.measure import board
+from edgecat.measure.energy import measure_energy
 
 CPUINFO_PI = "processor\t: 0\nFeatures\t: fp asimd evtstrm aes crc32 atomics fphp asimdhp asimddp\n\nModel\t\t: Raspberry Pi 5\n"
 
@@ -109,8 +112,31 @@ def test_memory_is_of_this_program_and_not_of_the_one_that_started_it(tmp_path: 
         "now": 40.96,
         "peak": 51.2,
     }
-    here = board.memory_mb()
-    assert not here or 0 < here["now"] <= here["peak"]
+
+
+@pytest.mark.skipif("peak" not in board.memory_mb(), reason="needs psutil on this system")
+def test_the_peak_of_a_process_has_what_it_allocated_and_freed() -> None:
+    more = peak_of("content = b'x' * 64_000_000\ndel content") - peak_of("")
+    assert more == pytest.approx(64, abs=8)
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="compares with Linux's figures")
+def test_psutil_tells_what_linux_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS and Windows, which have no /proc, psutil stands in for it."""
+    pytest.importorskip("psutil", reason="needs edgecat[bench]")
+    on_linux, now = board.describe()["memory_mb"], board.memory_mb()["now"]
+    monkeypatch.setattr("platform.system", lambda: "Windows")
+    assert board.describe(tmp_path)["memory_mb"] == on_linux
+    assert board.memory_mb(tmp_path)["now"] == pytest.approx(now, rel=0.1)
+
+
+def test_without_psutil_what_is_unknown_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    monkeypatch.setattr("platform.system", lambda: "Windows")
+    assert not {"max_mhz", "memory_mb"} & {*board.describe(tmp_path)}
+    assert board.memory_mb(tmp_path) == {}
 
 
 def test_energy_by_the_processors_counter_which_starts_anew(tmp_path: Path) -> None:
@@ -123,7 +149,7 @@ def test_energy_by_the_processors_counter_which_starts_anew(tmp_path: Path) -> N
     root = write(
         tmp_path, {**files, "sys/class/powercap/intel-rapl:0/max_energy_range_uj": "1000000"}
     )
-    with board.energy(root) as used:
+    with measure_energy(root) as used:
         time.sleep(0.05)
         write(
             root,
@@ -143,7 +169,7 @@ def test_energy_by_sensors(pi: Path, tmp_path: Path) -> None:
         (pi, 1.5),
         (write(tmp_path / "ina", {"sys/class/hwmon/hwmon0/power1_input": "2500000\n"}), 2.5),
     ):
-        with board.energy(root) as used:
+        with measure_energy(root) as used:
             time.sleep(0.35)
         assert used.watts == pytest.approx(watts, rel=0.01)
         assert used.joules == pytest.approx(watts * 0.35, rel=0.5)
@@ -151,6 +177,6 @@ def test_energy_by_sensors(pi: Path, tmp_path: Path) -> None:
 
 def test_no_sensor_is_no_energy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with board.energy(tmp_path) as used:
+    with measure_energy(tmp_path) as used:
         pass
     assert (used.joules, used.watts) == (None, None)

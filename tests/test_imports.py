@@ -35,11 +35,8 @@ ENGINE_LIBRARIES = {
     "onnxruntime": "onnx_runtime.py",
 }
 WHEN_NEEDED = {
-    "measure/network.py": {
-        "ai_edge_litert",
-        "onnx",
-        "google",
-    },  # to look into a file of that format
+    "measure/network/tflite.py": {"ai_edge_litert"},  # to look into a file of that format
+    "measure/network/onnx.py": {"onnx", "google"},
     "measure/peak.py": {
         "ai_edge_litert",
         "flatbuffers",
@@ -79,7 +76,7 @@ def imports(path: Path, lazy: bool = True) -> Iterator[str]:
 
 
 def part(module: str) -> str:
-    """Return the part of edgecat that a module, such as edgecat.measure.latency, belongs to."""
+    """Return the part of edgecat that a module, such as edgecat.measure.board, belongs to."""
     _, *inside = module.split(".")
     return inside[0] if inside and inside[0] in MAY_IMPORT else "device"
 

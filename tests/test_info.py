@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from real import CHELSEA, ROOT, Run
 
-from edgecat.measure.network import TensorInfo, inspect
+from edgecat.measure.network.inspection import inspect
+from edgecat.measure.network.network import TensorInfo
 from edgecat.model_file import read_card, with_card
 from edgecat.models import DEFAULT_MODEL
 from edgecat.photo import InputRecipe

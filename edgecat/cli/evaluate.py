@@ -42,7 +42,8 @@ def evaluate(
         typer.Option(
             "--model",
             "-m",
-            help="A .tflite or .onnx model file; several to compare them; else the one that comes along.",
+            help="A .tflite or .onnx model file; several to compare them; "
+            "else the one that comes along.",
             show_default=False,
         ),
     ] = None,
@@ -63,7 +64,8 @@ def evaluate(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="litert, tflite-runtime, tensorflow or onnxruntime; else the best that is installed.",
+            help="litert, tflite-runtime, tensorflow or onnxruntime; "
+            "else the best that is installed.",
             show_default=False,
         ),
     ] = None,
@@ -76,12 +78,15 @@ def evaluate(
     Several DATA folders are a row each, for each of their classes, with the mean over the folders.
 
     By its labels, or by its groups where the folders are named after these: an ImageNet model on
-    cats/ and dogs/. Photos named as ImageNet names them (n02123045_tabby.JPEG) need no class folder.
-    A model that does not know one of the classes is named on stderr, the others are still judged, and the exit status is 1.
+    cats/ and dogs/. Photos named as ImageNet names them (n02123045_tabby.JPEG) need no class
+    folder. A model that does not know one of the classes is named on stderr, the others are
+    still judged, and the exit status is 1.
 
     [bold]edgecat evaluate photos/test[/bold]
 
-    [bold]edgecat evaluate photos/test neither=photos/others --model small-int8.onnx --model large-int8.tflite --gallery mistakes.html[/bold]
+    [bold]edgecat evaluate photos/test neither=photos/others --model a.onnx --model b.tflite[/bold]
+
+    [bold]edgecat evaluate photos/test --gallery mistakes.html[/bold]
     """
     from edgecat.measure import accuracy as evaluation
 
@@ -144,7 +149,10 @@ def evaluate(
 def _systems(
     models: Sequence[Path], engine: str | None, description: Description | None
 ) -> list[Callable[[], System]]:
-    """What opens each system that the options ask for; they are opened one after another, so that one alone is in memory."""
+    """Return a function that opens each system.
+
+    They are opened one after another, so that only one is in memory.
+    """
     distinct = len({path.name for path in models}) == len(models)
 
     def open_model(path: Path) -> System:
@@ -199,7 +207,8 @@ def _block(result: Evaluation) -> Iterator[str]:
         )
     worst = result.worst()[:SHOWN_MISTAKES]
     if worst:
-        yield f"{result.mistakes} answered wrongly{', the surest' if result.mistakes > len(worst) else ''}:"
+        more = ", the surest" if result.mistakes > len(worst) else ""
+        yield f"{result.mistakes} answered wrongly{more}:"
     for mistake in worst:
         yield f"  {mistake.score:.1%}  {mistake.label} as {mistake.answer}  {mistake.photo}"
 

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from edgecat.cli.output import numbers_of, rule_of
-from edgecat.measure.network import Inspection, TensorInfo, inspect
+from edgecat.cli.output import numbers_of, rule_of, table
+from edgecat.measure.network.inspection import Inspection, inspect
+from edgecat.measure.network.network import TensorInfo
 from edgecat.model_file import ModelCard
 
 SHOWN_LABELS = 10
@@ -30,7 +31,7 @@ def info(
         bool, typer.Option("--json", help="One JSON object, with the whole card.")
     ] = False,
 ) -> None:
-    """Show what is inside a model file: its card, tensors, operations, sizes and how much work one photo is.
+    """Show what is inside a model file: card, tensors, operations, sizes, and work of one photo.
 
     [bold]edgecat info mobilenet-int8.tflite[/bold]
     """
@@ -40,8 +41,7 @@ def info(
             json.dumps({**dataclasses.asdict(found), "path": str(found.path)}, ensure_ascii=False)
         )
         return
-    for name, text in _lines(found):
-        print(f"{name:<12}{text}")
+    print(*table(list(_lines(found)), align="<"), sep="\n")
 
 
 def _lines(found: Inspection) -> Iterator[tuple[str, str]]:
@@ -87,7 +87,8 @@ def _card_lines(card: ModelCard) -> Iterator[tuple[str, str]]:
     jpeg = "" if recipe.detail == 1 else f", JPEGs decoded at {recipe.detail:g} of that or more"
     yield (
         "reads",
-        f"{recipe.width} x {recipe.height} pixels, {rule_of(recipe)}, (pixel - {mean}) / {std}{jpeg}",
+        f"{recipe.width} x {recipe.height} pixels, {rule_of(recipe)}, "
+        f"(pixel - {mean}) / {std}{jpeg}",
     )
     if photos := card.calibration.get("photos"):
         yield "calibrated", f"on {photos} photos"
@@ -109,7 +110,8 @@ def _card_lines(card: ModelCard) -> Iterator[tuple[str, str]]:
         )
         yield (
             "verified",
-            f"on {seen['count']} {seen['inputs']}: agreement with Keras {seen['agreement']:.2%}{lost}",
+            f"on {seen['count']} {seen['inputs']}: "
+            f"agreement with Keras {seen['agreement']:.2%}{lost}",
         )
 
 

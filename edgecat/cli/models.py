@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgecat.cli.output import table
 from edgecat.errors import DataError, ModelError
 from edgecat.model_file import read_card
 from edgecat.models import DEFAULT_MODEL
@@ -29,7 +30,7 @@ def models(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """List the models that come along, what `edgecat export` knows by name, and the model files in a folder.
+    """List the models that come along, the names for `edgecat export`, and a folder's models.
 
     [bold]edgecat models[/bold]
 
@@ -40,15 +41,8 @@ def models(
         for row in found:
             print(json.dumps(row, ensure_ascii=False))
         return
-    lines = [
-        ("name", "precision", "size", "labels", "input", "accuracy", "file"),
-        *map(_cells, found),
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print(
-            "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-        )
+    headings = ("name", "precision", "size", "labels", "input", "accuracy", "file")
+    print(*table([headings, *map(_cells, found)], align="<"), sep="\n")
 
 
 def _shipped() -> Iterator[dict[str, Any]]:
@@ -62,9 +56,8 @@ def _shipped() -> Iterator[dict[str, Any]]:
 
 def _in_folder(folder: Path) -> Iterator[dict[str, Any]]:
     if not folder.is_dir():
-        raise DataError(
-            f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; expected a folder of model files"
-        )
+        problem = "not a folder" if folder.exists() else "no such folder"
+        raise DataError(f"{folder}: {problem}; expected a folder of model files")
     for path in sorted(folder.iterdir()):
         if path.suffix in SUFFIXES and not path.name.startswith(".") and path.is_file():
             yield _row(path)

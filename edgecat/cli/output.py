@@ -1,4 +1,4 @@
-"""What all commands print besides their results: errors, progress, the engine's chatter. All of it on stderr."""
+"""What all commands print: tables, and on stderr errors, progress and the libraries' notes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def complain(text: object) -> None:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep the notes that engines and TensorFlow print from C++ while they start off the terminal; other lines pass in the end, and Python's at once."""
+    """Drop the notes that engines and TensorFlow print from C++ while they start.
+
+    Other lines from C++ are printed at the end, Python's at once.
+    """
     lines: list[str] = []
     try:
         with printed_by_libraries() as lines:
@@ -77,7 +80,8 @@ class ProgressLine:
             return
         self.shown = now
         seconds = round((now - self.began) / done * (total - done))
-        text = f"{phase}  {'█' * (20 * done // total):░<20}  {done}/{total}  {seconds // 60}:{seconds % 60:02} left"
+        bar = f"{'█' * (20 * done // total):░<20}"
+        text = f"{phase}  {bar}  {done}/{total}  {seconds // 60}:{seconds % 60:02} left"
         print(
             f"\r\x1b[K{text}" if self.live else text,
             end="" if self.live else "\n",
@@ -93,16 +97,18 @@ class ProgressLine:
             self.drawn = False
 
 
-def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as they must be, names to the left and figures to the right; rows may end early."""
+def table(rows: Sequence[Sequence[str]], align: str = "<>") -> Iterator[str]:
+    """Yield a line for each row, with columns of equal width. Rows may end early.
+
+    `align` has < (left) or > (right) for each column; its last one is for all that follow.
+    """
     widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
-    for name, *figures in rows:
-        yield "  ".join(
-            [
-                f"{name:<{widths[0]}}",
-                *(f"{figure:>{width}}" for figure, width in zip(figures, widths[1:], strict=False)),
-            ]
-        ).rstrip()
+    for row in rows:
+        cells = []
+        for place, cell in enumerate(row):
+            side = align[min(place, len(align) - 1)]
+            cells.append(f"{cell:{side}{widths[place]}}")
+        yield "  ".join(cells).rstrip()
 
 
 def rule_of(recipe: InputRecipe) -> str:

@@ -15,7 +15,7 @@ from edgecat.classifier import Classifier
 from edgecat.cloud.pricing import dollars_of_a_million
 from edgecat.errors import DataError, PhotoError
 from edgecat.measure import board
-from edgecat.measure.latency import STAGES, clocked, photo_steps
+from edgecat.measure.latency.stages import STAGES, clocked, photo_steps
 from edgecat.model_file import typed
 from edgecat.report.records import Record
 
