@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from edgecat.engines import Engine, Tensor, TensorSpec, choose_engine, default_threads, open_engine
 from edgecat.errors import ModelError
+from edgecat.files import may_replace, whole_file
 from edgecat.foreign.description import (
     Description,
     described_inside,
@@ -144,10 +144,7 @@ def label(
         )
     if out.suffix != path.suffix:
         raise ModelError(f"{out}: expected a name that ends in {path.suffix}")
-    if out.exists() and not overwrite and not _labelled_by_edgecat(out):
-        raise ModelError(
-            f"{out}: exists and was not made by 'edgecat label'; give --force to overwrite it, or another --out"
-        )
+    may_replace(out, overwrite, _labelled_by_edgecat, "edgecat label", error=ModelError)
     engine = open_engine(path, choose_engine(kind), default_threads())
     try:
         card, sources = describe(path, engine, given, earlier)
@@ -164,13 +161,11 @@ def label(
         else LABELS_NAME
     )
     content = with_card(model, card, labels_name)
-    part = out.with_name(f".{out.name}.part")
     try:
-        part.write_bytes(content)
-        shutil.copymode(path, part)
-        os.replace(part, out)
+        with whole_file(out) as part:
+            part.write_bytes(content)
+            shutil.copymode(path, part)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise ModelError(
             f"{out}: cannot be written ({error.strerror}); give another file with --out"
         ) from None
