@@ -201,6 +201,17 @@ def read_stream(photo: Photo) -> Photo:
     return EncodedPhoto(name, content)
 
 
+def photo_name(photo: Photo) -> str | None:
+    """Return the path or file name of `photo`; None for bytes, images in memory and arrays."""
+    if isinstance(photo, str):
+        return photo
+    if isinstance(photo, (EncodedPhoto, OpenedPhoto)):
+        return photo.name
+    if isinstance(photo, os.PathLike):
+        return os.fsdecode(photo)
+    return getattr(photo, "filename", None) or None
+
+
 @contextmanager
 def _naming(name: str, most: int = MAX_PIXELS) -> Iterator[None]:
     """Turn what Pillow raises on broken files into PhotoError."""

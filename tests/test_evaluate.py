@@ -21,6 +21,7 @@ from PIL import ExifTags, Image
 from real import CHELSEA, COFFEE, Run
 
 from edgecat import Classification, Classifier, InputRecipe, ModelCard, PhotoError, Score
+from edgecat.classifier import Scores
 from edgecat.measure.accuracy import (
     WORST,
     LabelledPhoto,
@@ -96,9 +97,8 @@ class Scripted:
         on_error: Callable[[Photo, PhotoError], None] | None = None,
     ) -> Iterator[Classification]:
         for _, score in zip(photos, self.scores, strict=True):
-            yield Classification(
-                "cat", score, "cat", (Score("cat", score), Score("dog", 1 - score)), self.engine
-            )
+            scores = Scores((Score("cat", score), Score("dog", 1 - score)))
+            yield Classification("cat", score, "cat", scores, self.engine)
 
     def __enter__(self) -> Scripted:
         return self

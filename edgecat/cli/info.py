@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from edgecat.cli.output import numbers_of, rule_of
+from edgecat.labels import Groups
 from edgecat.measure.network import Inspection, TensorInfo, inspect
 from edgecat.model_file import ModelCard
 
@@ -79,7 +80,7 @@ def _card_lines(card: ModelCard) -> Iterator[tuple[str, str]]:
         ", ".join(card.labels[:SHOWN_LABELS]) + (f" and {more} more" if more > 0 else ""),
     )
     if card.groups:
-        yield "groups", ", ".join(sorted({card.groups.get(label, label) for label in card.labels}))
+        yield "groups", ", ".join(sorted(Groups(card.labels, card.groups).names))
     mean, std = (
         f"({numbers_of(values)})" if isinstance(values, tuple) else numbers_of(values)
         for values in (recipe.mean, recipe.std)

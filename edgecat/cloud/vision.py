@@ -33,7 +33,7 @@ from google.cloud import vision
 from google.protobuf.json_format import ParseError
 from requests.utils import get_environ_proxies, select_proxy
 
-from edgecat.classifier import UNSURE, Classification, Score
+from edgecat.classifier import UNSURE, Classification, Score, Scores
 from edgecat.cloud.request import (
     DOLLARS_PER_UNIT,
     FREE_UNITS,
@@ -242,7 +242,7 @@ class CloudVision:
                 best[meaning] = max(best[meaning], found["score"])
         if not any(best.values()):
             best["neither"] = max((found["score"] for found in labels), default=0.0)
-        ranked = tuple(
+        ranked = Scores(
             Score(*each)
             for each in sorted(best.items(), key=lambda each: (-each[1], each[0] != "neither"))
         )

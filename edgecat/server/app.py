@@ -30,7 +30,6 @@ from edgecat.classifier import Classifier
 from edgecat.errors import PhotoError
 from edgecat.foreign.description import Description
 from edgecat.photo import EncodedPhoto
-from edgecat.record import as_record
 from edgecat.server import vision_protocol as protocol
 from edgecat.server.log import write_line
 from edgecat.server.metrics import Metrics
@@ -178,7 +177,7 @@ class _Server:
             raise RefusedError(504, protocol.TOO_LATE["message"])
         if isinstance(answer.result, PhotoError):
             raise RefusedError(400, str(answer.result))
-        return _json(as_record(name or "-", answer.result, top), request)
+        return _json(answer.result.record(name or "-", top), request)
 
     async def model(self, _: Request) -> Response:
         return Response(self._card, media_type="application/json")

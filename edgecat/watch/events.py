@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from edgecat.classifier import Classification, Classifier
 from edgecat.errors import ModelError
+from edgecat.labels import Groups
 from edgecat.model_file import ModelCard
 from edgecat.watch.frame import Frame
 from edgecat.watch.presence import Change, Hysteresis, Presence
@@ -33,21 +34,22 @@ def watch(
     `labels` may be labels or groups of the model; else they are cat and dog, or of a model without them all but "neither".
     Raises ModelError, and what `frames` raises.
     """
-    presence = Presence(watched(classifier.card, labels), hysteresis)
+    card = classifier.card
+    groups = Groups(card.labels, card.groups)
+    presence = Presence(watched(card, labels), hysteresis)
     for frame in frames:
         if frame is None:
             changes = presence.step(None, time.monotonic())
         else:
-            changes = presence.step(
-                _scores(classifier.classify(frame.pixels), classifier.card), frame.at
-            )
+            result = classifier.classify(frame.pixels)
+            changes = presence.step(_scores(result, groups), frame.at)
         for change in changes:
             yield Event(change, frame)
 
 
 def watched(card: ModelCard, labels: Sequence[str] = ()) -> tuple[str, ...]:
     """The labels and groups to watch for. Raises ModelError."""
-    groups = tuple(dict.fromkeys(card.groups.get(label, label) for label in card.labels))
+    groups = Groups(card.labels, card.groups).names
     for label in labels:
         if label not in groups and label not in card.labels:
             raise ModelError(f"'{label}' is no label of this model; expected {', '.join(groups)}")
@@ -58,10 +60,6 @@ def watched(card: ModelCard, labels: Sequence[str] = ()) -> tuple[str, ...]:
     )
 
 
-def _scores(result: Classification, card: ModelCard) -> dict[str, float]:
-    """Of each label, and of each group the sum of its labels'."""
-    sums: dict[str, float] = {}
-    for label, score in result.scores:
-        group = card.groups.get(label, label)
-        sums[group] = sums.get(group, 0.0) + score
-    return {**dict(result.scores), **sums}
+def _scores(result: Classification, groups: Groups) -> dict[str, float]:
+    """Return the score of each label and the sum of each group."""
+    return {**dict(result.scores), **groups.sums(result.scores)}
