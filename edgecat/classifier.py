@@ -16,7 +16,6 @@ import numpy as np
 from edgecat import engines
 from edgecat.engines import Engine, Tensor
 from edgecat.errors import ModelError, PhotoError
-from edgecat.model_file import find_card, model_format
 from edgecat.photo import Photo, Pixels, photo_name, read_pixels, read_stream
 
 if TYPE_CHECKING:
@@ -117,6 +116,7 @@ class Classifier:
 
         from edgecat.engines.pool import EnginePool
         from edgecat.engines.tensors import Tensors, check_shapes
+        from edgecat.formats import detect, find_card
         from edgecat.labels import Groups
         from edgecat.models import DEFAULT_MODEL
 
@@ -133,7 +133,7 @@ class Classifier:
             threshold=threshold,
             description=description,
         )
-        kind = model_format(self.path)
+        kind = detect(self.path)
         if kind == "keras":
             raise ModelError(
                 f"{self.path}: a Keras checkpoint; "

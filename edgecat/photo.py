@@ -7,18 +7,17 @@ the device all call `read_pixels`, so the same photo is the same tensor everywhe
 from __future__ import annotations
 
 import io
-import math
 import os
 import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from edgecat.card import InputRecipe
 from edgecat.errors import PhotoError
 
 if TYPE_CHECKING:  # each takes as long to import as half of edgecat
@@ -27,9 +26,6 @@ if TYPE_CHECKING:  # each takes as long to import as half of edgecat
     import numpy.typing as npt
 
 Pixels: TypeAlias = "npt.NDArray[np.uint8]"  # (height, width, 3) RGB, upright
-Channels: TypeAlias = (
-    "float | tuple[float, float, float]"  # one value for all of RGB, or one for each
-)
 Photo: TypeAlias = (
     "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Pixels | EncodedPhoto | OpenedPhoto"
 )
@@ -65,73 +61,6 @@ class OpenedPhoto:
         self.name = name
         self.image = image
         self.pixels = image.width * image.height  # as it is stored
-
-
-@dataclass(frozen=True)
-class InputRecipe:
-    """How pixels are made for a model; travels in the model card.
-
-    `resize` "squash" scales the whole photo to `height` x `width` and lets the shape go, so that
-    nothing at the edges is lost; it is what MediaPipe's ImageClassifier does by default.
-    "crop" scales the shorter side to the size divided by `crop`, keeps the shape, and takes the middle;
-    it is what torchvision, timm (whose crop_pct is `crop`) and Ultralytics (1.0) do.
-    `detail` below 1 lets a JPEG be decoded at a scale that has but so much of the size wanted, which is then enlarged: quicker, for
-    a model that can do without.
-    The model reads `(pixel - mean) / std`, pixel in 0..255, one value for all of RGB or one for each. With
-    mean and std 128 an int8 input holds every pixel value exactly. Raises ValueError.
-    """
-
-    height: int  # pixels
-    width: int  # pixels
-    resize: Literal["squash", "crop"] = "squash"
-    mean: Channels = 128.0
-    std: Channels = 128.0
-    crop: float = 1.0  # share of the scaled shorter side that is kept, above 0
-    detail: float = (
-        1.0  # share of the scaled width and height that a JPEG has to be decoded at, at least
-    )
-
-    def __post_init__(self) -> None:
-        if self.resize not in ("squash", "crop"):
-            raise ValueError(f"resize '{self.resize}', expected squash or crop")
-        if not (self.height >= 1 and self.width >= 1 and 0.1 <= self.crop <= 1):
-            raise ValueError(
-                f"{self.height} x {self.width} pixels, crop {self.crop}, expected a size of at least 1 x 1 and a crop of 0.1 to 1"
-            )
-        if not 0.1 <= self.detail <= 1:
-            raise ValueError(f"detail {self.detail}, expected 0.1 to 1")
-        if self.resize == "squash" and self.crop != 1:
-            raise ValueError(f"crop {self.crop} with resize 'squash', expected 1")
-        for name, values in (
-            ("mean", np.asarray(self.mean, np.float64)),
-            ("std", np.asarray(self.std, np.float64)),
-        ):
-            if (
-                values.shape not in ((), (3,))
-                or not np.isfinite(values).all()
-                or (name == "std" and (values <= 0).any())
-            ):
-                raise ValueError(
-                    f"{name} {getattr(self, name)}, expected one number or three"
-                    + (" above 0" if name == "std" else "")
-                )
-
-    @property
-    def scaled(self) -> tuple[int, int]:
-        """(width, height) that the photo is scaled to, at least; what lies beyond the model's size is cropped off."""
-        return int(self.width / self.crop), int(self.height / self.crop)
-
-    @property
-    def least(self) -> tuple[int, int]:
-        """(width, height) that a JPEG is decoded at, at least."""
-        width, height = self.scaled
-        return math.ceil(width * self.detail), math.ceil(height * self.detail)
-
-    def normalise(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """What the model reads for `pixels`, whose last axis is RGB if mean or std are three."""
-        mean, std = (np.asarray(values, np.float32) for values in (self.mean, self.std))
-        normalised: npt.NDArray[np.float32] = (pixels.astype(np.float32) - mean) / std
-        return normalised
 
 
 def read_pixels(photo: Photo, recipe: InputRecipe) -> Pixels:

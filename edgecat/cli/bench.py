@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgecat.card import typed
 from edgecat.cli.cloud import CloudVisionOption, YesOption, open_cloud_vision
 from edgecat.cli.describing import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries, table
 from edgecat.engines import DEVICES, choose_engine, cores
 from edgecat.errors import EdgecatError
 from edgecat.foreign.description import Description
-from edgecat.model_file import model_format, typed
+from edgecat.formats import detect
 from edgecat.models import DEFAULT_MODEL
 from edgecat.photo import EncodedPhoto, read_encoded
 
@@ -221,7 +222,7 @@ def _configurations(
     ]
     found = []
     for path in models:
-        chosen = choose_engine(model_format(path), engine, device)
+        chosen = choose_engine(detect(path), engine, device)
         found += [Configuration(path, chosen, device, n, of, description) for n, of in wanted]
     return found
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from edgecat.card import ModelCard
 from edgecat.classifier import MANY_LABELS, Classification, Classifier
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 from edgecat.engines import cores
 from edgecat.errors import PhotoError
-from edgecat.model_file import ModelCard
 from edgecat.photo import EncodedPhoto, Photo, find_photos
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
+from edgecat.card import ModelCard
 from edgecat.cli.output import numbers_of, rule_of
 from edgecat.labels import Groups
 from edgecat.measure.network import Inspection, TensorInfo, inspect
-from edgecat.model_file import ModelCard
 
 SHOWN_LABELS = 10
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from edgecat.errors import DataError, ModelError
-from edgecat.model_file import read_card
+from edgecat.formats import read_card
 from edgecat.models import DEFAULT_MODEL
 
 SUFFIXES = (".tflite", ".onnx", ".keras")

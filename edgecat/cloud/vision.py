@@ -33,6 +33,7 @@ from google.cloud import vision
 from google.protobuf.json_format import ParseError
 from requests.utils import get_environ_proxies, select_proxy
 
+from edgecat.card import InputRecipe, ModelCard
 from edgecat.classifier import UNSURE, Classification, Score, Scores
 from edgecat.cloud.request import (
     DOLLARS_PER_UNIT,
@@ -45,8 +46,7 @@ from edgecat.cloud.request import (
 )
 from edgecat.errors import CloudError, PhotoError
 from edgecat.files import cache_folder
-from edgecat.model_file import ModelCard
-from edgecat.photo import InputRecipe, Photo, read_encoded
+from edgecat.photo import Photo, read_encoded
 
 NAME = "Google Cloud Vision"
 ENDPOINT = "https://vision.googleapis.com"

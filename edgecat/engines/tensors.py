@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edgecat.model_file import ModelCard
-    from edgecat.photo import InputRecipe, Pixels
+    from edgecat.card import InputRecipe, ModelCard
+    from edgecat.photo import Pixels
 
 
 class Tensors:

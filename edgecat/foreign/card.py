@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from edgecat.card import Channels, InputRecipe, ModelCard
 from edgecat.engines import Engine, Tensor, TensorSpec, choose_engine, default_threads, open_engine
 from edgecat.errors import ModelError
 from edgecat.files import may_replace, whole_file
@@ -21,8 +22,7 @@ from edgecat.foreign.description import (
     parse_resize,
     read_labels,
 )
-from edgecat.model_file import LABELS_NAME, ModelCard, find_card, model_format, read_card, with_card
-from edgecat.photo import Channels, InputRecipe
+from edgecat.formats import LABELS_NAME, detect, find_card, read_card, write_card
 
 BACKGROUND = "background"  # the first of 1,001 outputs of a model whose label file has 1,000 lines, as the first MobileNets have it
 _USUAL_RANGES = (
@@ -55,7 +55,7 @@ def describe(
     path: Path, engine: Engine, given: Description, earlier: ModelCard | None = None
 ) -> Described:
     """The card of a model without one, or with an `earlier` one that `given` changes. Raises ModelError that names all that is missing."""
-    kind, spec, model = model_format(path), engine.input, path.read_bytes()
+    kind, spec, model = detect(path), engine.input, path.read_bytes()
     known: dict[str, tuple[Any, str]] = {}
 
     def learn(source: str, said: Description) -> None:
@@ -132,7 +132,7 @@ def label(
 
     An earlier card is changed by what is given, unless 'edgecat export' made it: that one was verified.
     """
-    kind = model_format(path)
+    kind = detect(path)
     if kind == "keras":
         raise ModelError(
             f"{path}: a Keras checkpoint; make a model file of it with: edgecat export {path} --int8"
@@ -160,7 +160,7 @@ def label(
         if kind == "tflite"
         else LABELS_NAME
     )
-    content = with_card(model, card, labels_name)
+    content = write_card(model, card, labels_name)
     try:
         with whole_file(out) as part:
             part.write_bytes(content)

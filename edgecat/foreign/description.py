@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgecat.errors import ModelError
-from edgecat.model_file import associated_files, onnx_metadata
+from edgecat.formats.onnx import onnx_metadata
+from edgecat.formats.tflite import associated_files
 
 _NUMBERED = (
     r"\s*(\d+)(?:\s*:\s*|\s+)(\S.*)"  # "0 cat", "0: cat", as Coral and Teachable Machine write them

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
+from edgecat.card import ModelCard
 from edgecat.classifier import Classification, Classifier
 from edgecat.errors import DataError, PhotoError
 from edgecat.labels import imagenet_name, label_of_folder
-from edgecat.model_file import ModelCard
 from edgecat.photo import Photo, find_photos
 
 WORST = 100  # mistakes that are kept, so that memory does not grow with the photos

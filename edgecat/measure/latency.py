@@ -26,9 +26,9 @@ from edgecat.classifier import Classifier
 from edgecat.engines import cores
 from edgecat.errors import DataError, EdgecatError, EngineError
 from edgecat.foreign.description import Description
+from edgecat.formats import detect
 from edgecat.measure import board
 from edgecat.measure.network import inspect
-from edgecat.model_file import model_format
 from edgecat.photo import decode, read_encoded, read_pixels
 
 Record: TypeAlias = "dict[str, Any]"
@@ -498,7 +498,7 @@ def _inspected(model: Path) -> Any:
 def _peak(classifier: Classifier, wanted: Configuration) -> float | None:
     from edgecat.measure.peak import peak_gmacs
 
-    if wanted.device != "cpu" or model_format(wanted.model) != "tflite":
+    if wanted.device != "cpu" or detect(wanted.model) != "tflite":
         return None
     return peak_gmacs(wanted.engine, wanted.threads, classifier.card.precision == "int8")
 

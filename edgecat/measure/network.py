@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edgecat.card import ModelCard
 from edgecat.errors import ModelError
-from edgecat.model_file import ModelCard, model_format, read_card
+from edgecat.formats import detect, read_card
 
 if TYPE_CHECKING:
     import onnx
@@ -60,7 +61,7 @@ class Inspection:
 
 def inspect(path: Path) -> Inspection:
     """Needs the `ai_edge_litert` package for .tflite files and `onnx` for .onnx files, and runs nothing. Raises ModelError."""
-    kind = model_format(path)
+    kind = detect(path)
     card, missing = None, ""
     try:
         card = read_card(path)

@@ -17,12 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from edgecat.card import typed
 from edgecat.classifier import Classifier
 from edgecat.cloud.request import dollars_of_a_million
 from edgecat.errors import DataError, PhotoError
 from edgecat.measure import board
 from edgecat.measure.latency import STAGES, clocked, photo_steps
-from edgecat.model_file import typed
 from edgecat.report import plots as drawing
 from edgecat.report.gallery import thumbnail
 

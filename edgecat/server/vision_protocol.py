@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import pybase64
 
+from edgecat.card import ModelCard
 from edgecat.classifier import Classification
 from edgecat.cloud.request import MAX_PHOTOS
-from edgecat.model_file import ModelCard
 
 MAX_BODY = 10 * 1024 * 1024  # bytes of JSON a request
 MAX_PHOTO = 20 * 1024 * 1024  # bytes

@@ -6,10 +6,10 @@ import time
 from collections.abc import Generator, Iterable, Sequence
 from typing import NamedTuple
 
+from edgecat.card import ModelCard
 from edgecat.classifier import Classification, Classifier
 from edgecat.errors import ModelError
 from edgecat.labels import Groups
-from edgecat.model_file import ModelCard
 from edgecat.watch.frame import Frame
 from edgecat.watch.presence import Change, Hysteresis, Presence
 
