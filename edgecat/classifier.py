@@ -39,13 +39,10 @@ class Scores(tuple[Score, ...]):
 
     @overload
     def __getitem__(self, key: str) -> float: ...
-
     @overload
     def __getitem__(self, key: SupportsIndex) -> Score: ...
-
     @overload
     def __getitem__(self, key: slice) -> tuple[Score, ...]: ...
-
     def __getitem__(self, key: Any) -> Any:
         """Return the score of a label, or the Score at a place. Raise KeyError or IndexError."""
         if not isinstance(key, str):
@@ -145,10 +142,8 @@ class Classifier:
                 f"{self.path}: has a model card, which says all that is needed; "
                 "leave the options away, or change it with 'edgecat label'"
             )
-        engine_name = engines.choose_engine(kind, engine, device)
-        first = engines.open_engine(
-            self.path, engine_name, threads or engines.default_threads(), device
-        )
+        name = engines.choose_engine(kind, engine, device)
+        first = engines.open_engine(self.path, name, threads or engines.default_threads(), device)
         self.engine = first.name
         if card is None:
             from edgecat.foreign.card import describe
@@ -158,10 +153,9 @@ class Classifier:
         check_shapes(self.path, first, card)
         self.card = card
         self._groups = Groups(card.labels, card.groups)
-        self._tensors = Tensors(
-            card.input, first.input, first.output, logits=card.scores == "logits"
-        )
-        open_more = partial(engines.open_engine, self.path, engine_name, threads or 1, device)
+        logits = card.scores == "logits"
+        self._tensors = Tensors(card.input, first.input, first.output, logits=logits)
+        open_more = partial(engines.open_engine, self.path, name, threads or 1, device)
         self._engines = EnginePool(first, open_more, temporary=threads is None)
 
     def classify(self, photo: Photo) -> Classification:

@@ -16,7 +16,8 @@ from real import CHELSEA, COFFEE, Run
 
 from edgecat import Classification, Classifier, Description, EdgecatError, ModelError, read_card
 from edgecat.card import ModelCard
-from edgecat.foreign.description import described_inside, parse_labels, read_labels
+from edgecat.foreign.description import described_inside
+from edgecat.foreign.label_file import parse_labels, read_labels
 from edgecat.formats.tflite import associated_files
 from edgecat.models import DEFAULT_MODEL
 

@@ -15,13 +15,9 @@ from edgecat.card import Channels, InputRecipe, ModelCard
 from edgecat.engines import Engine, Tensor, TensorSpec, choose_engine, default_threads, open_engine
 from edgecat.errors import ModelError
 from edgecat.files import may_replace, whole_file
-from edgecat.foreign.description import (
-    Description,
-    described_inside,
-    label_file_name,
-    parse_resize,
-    read_labels,
-)
+from edgecat.foreign.description import Description, described_inside, parse_resize
+from edgecat.foreign.label_file import read_labels
+from edgecat.foreign.tflite_metadata import label_file_name
 from edgecat.formats import LABELS_NAME, detect, find_card, read_card, write_card
 
 BACKGROUND = "background"  # the first of 1,001 outputs of a model whose label file has 1,000 lines, as the first MobileNets have it

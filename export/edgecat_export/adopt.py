@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from edgecat.card import InputRecipe, ModelCard
 from edgecat.errors import ExportError, ModelError
-from edgecat.foreign.description import Description, read_labels
+from edgecat.foreign.description import Description
+from edgecat.foreign.label_file import read_labels
 from edgecat_export import checkpoint
 from edgecat_export.child import Said
 from edgecat_export.fold import TRAINING_ONLY
