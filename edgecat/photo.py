@@ -48,14 +48,14 @@ _TURN = {  # EXIF orientation -> what makes it upright
 
 
 class EncodedPhoto(NamedTuple):
-    """A photo as it is stored, with the name that messages give it."""
+    """The bytes of a photo file, and its name in messages."""
 
     name: str
     content: bytes
 
 
 class OpenedPhoto:
-    """A photo of which no more than the header was read; it can be decoded once."""
+    """An opened photo; only its header has been read. Single use."""
 
     def __init__(self, name: str, image: Image.Image) -> None:
         self.name = name
@@ -64,16 +64,16 @@ class OpenedPhoto:
 
 
 def read_pixels(photo: Photo, recipe: InputRecipe) -> Pixels:
-    """Pixels of `photo` in the size of `recipe`. Raises PhotoError."""
+    """Return the pixels of `photo` as `recipe` prepares them. Raise PhotoError."""
     size = (recipe.width, recipe.height)
     if isinstance(photo, np.ndarray) and recipe.crop == 1 and photo.shape[1::-1] == size:
-        return _checked(photo)  # ready: an image in between would copy it twice
+        return _checked(photo)  # ready: an image would copy it twice
     image = decode(photo, at_least=recipe.least)
     return resize(image, size, crop_box(image.size, recipe) if recipe.resize == "crop" else None)
 
 
 def decode(photo: Photo, at_least: tuple[int, int] | None = None) -> Image.Image:
-    """`photo` as an upright RGB image. Raises PhotoError.
+    """Return `photo` as an upright RGB image. Raise PhotoError.
 
     With `at_least` (width, height), a JPEG is decoded at the smallest of the scales 1/8, 1/4, 1/2, 1
     that still has that many pixels: on a 12-megapixel photo an eighth of the work.
@@ -90,7 +90,7 @@ def decode(photo: Photo, at_least: tuple[int, int] | None = None) -> Image.Image
 
 @contextmanager
 def open_photo(photo: Photo, most: int = MAX_PIXELS) -> Iterator[OpenedPhoto]:
-    """An encoded photo of `most` pixels, to look at its header before it is decoded. Raises PhotoError."""
+    """Open an encoded photo of at most `most` pixels; only its header is read. Raise PhotoError."""
     name, source = _open(photo)
     with _naming(name, most), Image.open(source, formats=FORMATS) as image:
         opened = OpenedPhoto(name, image)
@@ -100,7 +100,10 @@ def open_photo(photo: Photo, most: int = MAX_PIXELS) -> Iterator[OpenedPhoto]:
 
 
 def read_encoded(photo: Photo) -> EncodedPhoto:
-    """`photo` as it is stored, of which no more than the header was looked at; of an image or an array, a PNG. Raises PhotoError."""
+    """Return the encoded bytes of `photo`; images and arrays become a PNG. Raise PhotoError.
+
+    Only the header is checked.
+    """
     if isinstance(photo, np.ndarray) or (isinstance(photo, Image.Image) and not _unread(photo)):
         file = io.BytesIO()
         decode(photo).save(file, "PNG", compress_level=1)
@@ -117,7 +120,7 @@ def read_encoded(photo: Photo) -> EncodedPhoto:
 
 
 def read_stream(photo: Photo) -> Photo:
-    """What an open file has left to read; any other photo as it is. Raises PhotoError."""
+    """Return the rest of an open file; other photos unchanged. Raise PhotoError."""
     read = getattr(photo, "read", None)
     if read is None or isinstance(photo, os.PathLike):
         return photo
@@ -152,7 +155,8 @@ def _naming(name: str, most: int = MAX_PIXELS) -> Iterator[None]:
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PhotoError(
-            f"{name}: more than {most // 1_000_000} megapixels, refused as a decompression bomb; scale it down first"
+            f"{name}: more than {most // 1_000_000} megapixels, "
+            "refused as a decompression bomb; scale it down first"
         ) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise PhotoError(
@@ -163,14 +167,14 @@ def _naming(name: str, most: int = MAX_PIXELS) -> Iterator[None]:
 def resize(
     image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
 ) -> Pixels:
-    """`image`, or the part of it in `box` (left, top, right, bottom), squashed to `size` (width, height), antialiased."""
+    """Squash `image`, or its `box` (left, top, right, bottom), to `size` (width, height)."""
     if image.size != size or box not in (None, (0, 0, *size)):
         image = image.resize(size, Image.Resampling.BILINEAR, box, reducing_gap=3.0)
     return np.asarray(image)
 
 
 def crop_box(photo: tuple[int, int], recipe: InputRecipe) -> tuple[float, float, float, float]:
-    """The part of a photo of this (width, height) that a recipe with `resize` "crop" keeps, as (left, top, right, bottom).
+    """Return the (left, top, right, bottom) that "crop" keeps of a photo of (width, height).
 
     Rounded where torchvision's Resize and CenterCrop round, so that the model sees what it saw in training.
     """
@@ -191,7 +195,7 @@ def crop_box(photo: tuple[int, int], recipe: InputRecipe) -> tuple[float, float,
 
 
 def find_photos(folder: Path, recursive: bool = False) -> list[Path]:
-    """Photos of `folder` by their file names' endings, sorted; hidden files are left out."""
+    """Return the photos of `folder` by suffix, sorted; hidden files are left out."""
     found = folder.rglob("*") if recursive else folder.iterdir()
     return sorted(
         path
@@ -201,7 +205,7 @@ def find_photos(folder: Path, recursive: bool = False) -> list[Path]:
 
 
 def _unread(image: Image.Image) -> bool:
-    """Whether a file's image was opened but not yet decoded, so that its bytes can be read once more."""
+    """Whether an image was opened but not decoded, so that its file can be read again."""
     return (
         bool(getattr(image, "tile", None))
         and getattr(image, "fp", None) is not None
@@ -210,10 +214,8 @@ def _unread(image: Image.Image) -> bool:
 
 
 def _open(photo: Any) -> tuple[str, IO[bytes] | str]:
-    """A name for messages and something that Image.open reads without touching what the caller holds."""
-    if isinstance(
-        photo, Image.Image
-    ):  # undecoded: read its file again, the caller's image stays as it is
+    """Return a name for messages, and a source for Image.open that leaves the caller's alone."""
+    if isinstance(photo, Image.Image):  # undecoded: its file is read again
         file: Any = photo.fp  # type: ignore[attr-defined]
         position = file.tell()
         file.seek(0)
@@ -243,7 +245,8 @@ def _open(photo: Any) -> tuple[str, IO[bytes] | str]:
             raise PhotoError(f"{path}: empty file, expected a photo")
         return path, path
     raise PhotoError(
-        f"{type(photo).__name__}: not a photo (expected a path, bytes, a binary file, a PIL image or a (height, width, 3) uint8 array)"
+        f"{type(photo).__name__}: not a photo (expected a path, bytes, a binary file, "
+        "a PIL image or a (height, width, 3) uint8 array)"
     )
 
 
@@ -251,10 +254,11 @@ def _decode_opened(photo: OpenedPhoto, at_least: tuple[int, int] | None) -> Imag
     name, image = photo.name, photo.image
     if min(image.size) < MIN_SIDE:
         raise PhotoError(
-            f"{name}: {image.width} x {image.height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}"
+            f"{name}: {image.width} x {image.height} pixels, "
+            f"expected at least {MIN_SIDE} x {MIN_SIDE}"
         )
     if at_least is not None and image.format == "JPEG":
-        # Rows and columns may change places when the photo is turned upright: ask for enough of both.
+        # Turning the photo upright may swap rows and columns: ask for enough of both.
         image.draft(None, (max(at_least), max(at_least)))
     image.load()
     return _to_upright_rgb(image)
@@ -263,7 +267,8 @@ def _decode_opened(photo: OpenedPhoto, at_least: tuple[int, int] | None) -> Imag
 def _to_upright_rgb(image: Image.Image) -> Image.Image:
     if min(image.size) < MIN_SIDE:
         raise PhotoError(
-            f"image: {image.width} x {image.height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}"
+            f"image: {image.width} x {image.height} pixels, "
+            f"expected at least {MIN_SIDE} x {MIN_SIDE}"
         )
     turn = _TURN.get(_orientation(image))
     upright = image if turn is None else image.transpose(turn)
@@ -280,7 +285,7 @@ def _to_upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1..8; 1 where there is none, or the EXIF data are broken."""
+    """Return the EXIF orientation, 1..8; 1 if there is none or the EXIF data are broken."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (SyntaxError, ValueError, TypeError, struct.error):
@@ -290,7 +295,8 @@ def _orientation(image: Image.Image) -> int:
 def _checked(pixels: npt.NDArray[Any]) -> Pixels:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise PhotoError(
-            f"array: shape {pixels.shape} of {pixels.dtype}, expected (height, width, 3) of uint8, RGB"
+            f"array: shape {pixels.shape} of {pixels.dtype}, "
+            "expected (height, width, 3) of uint8, RGB"
         )
     height, width, _ = pixels.shape
     if height < MIN_SIDE or width < MIN_SIDE:

@@ -1,4 +1,4 @@
-"""The model card of a model that edgecat did not make: what is known of it, put together; what is not known is asked for."""
+"""The model card of a model that edgecat did not make; the user is asked for what is unknown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from edgecat.foreign.label_file import read_labels
 from edgecat.foreign.tflite_metadata import label_file_name
 from edgecat.formats import LABELS_NAME, detect, find_card, read_card, write_card
 
-BACKGROUND = "background"  # the first of 1,001 outputs of a model whose label file has 1,000 lines, as the first MobileNets have it
+# The first of 1,001 outputs if the label file has 1,000 lines, as with the first MobileNets.
+BACKGROUND = "background"
 _USUAL_RANGES = (
     (-1.0, 1.0),
     (0.0, 1.0),
