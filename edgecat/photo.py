@@ -252,11 +252,7 @@ def _open(photo: Any) -> tuple[str, IO[bytes] | str]:
 
 def _decode_opened(photo: OpenedPhoto, at_least: tuple[int, int] | None) -> Image.Image:
     name, image = photo.name, photo.image
-    if min(image.size) < MIN_SIDE:
-        raise PhotoError(
-            f"{name}: {image.width} x {image.height} pixels, "
-            f"expected at least {MIN_SIDE} x {MIN_SIDE}"
-        )
+    _check_size(name, *image.size)
     if at_least is not None and image.format == "JPEG":
         # Turning the photo upright may swap rows and columns: ask for enough of both.
         image.draft(None, (max(at_least), max(at_least)))
@@ -265,11 +261,7 @@ def _decode_opened(photo: OpenedPhoto, at_least: tuple[int, int] | None) -> Imag
 
 
 def _to_upright_rgb(image: Image.Image) -> Image.Image:
-    if min(image.size) < MIN_SIDE:
-        raise PhotoError(
-            f"image: {image.width} x {image.height} pixels, "
-            f"expected at least {MIN_SIDE} x {MIN_SIDE}"
-        )
+    _check_size("image", *image.size)
     turn = _TURN.get(_orientation(image))
     upright = image if turn is None else image.transpose(turn)
     if upright.mode == "RGB":
@@ -298,9 +290,12 @@ def _checked(pixels: npt.NDArray[Any]) -> Pixels:
             f"array: shape {pixels.shape} of {pixels.dtype}, "
             "expected (height, width, 3) of uint8, RGB"
         )
-    height, width, _ = pixels.shape
-    if height < MIN_SIDE or width < MIN_SIDE:
-        raise PhotoError(
-            f"array: {width} x {height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}"
-        )
+    _check_size("array", pixels.shape[1], pixels.shape[0])
     return pixels if pixels.flags.c_contiguous else np.ascontiguousarray(pixels)
+
+
+def _check_size(name: str, width: int, height: int) -> None:
+    if min(width, height) < MIN_SIDE:
+        raise PhotoError(
+            f"{name}: {width} x {height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}"
+        )
