@@ -1,7 +1,6 @@
 """photo -> pixels: decode, turn upright, resize to what the model wants.
 
-The one place where a photo becomes an array. Training, calibration, verification, evaluation and
-the device all call `read_pixels`, so the same photo is the same tensor everywhere.
+Training, calibration, verification, evaluation and the device all call `read_pixels`.
 """
 
 from __future__ import annotations
