@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgecat.model_file import read_card
+from edgecat.formats import read_card
 from edgecat.models import DEFAULT_MODEL
 
 CHELSEA = Path(__file__).parent.parent / "tests" / "photos" / "chelsea.jpg"

@@ -43,7 +43,8 @@ def test_a_ready_array_against_the_bare_engine(
 ) -> None:
     """By the classifier's own interpreter: two of one model differ by more, wherever their memory happens to lie, than is asked here."""
     pixels = classifier.pixels(CHELSEA)
-    run = bare_run(classifier._idle[0]._interpreter)  # type: ignore[attr-defined]
+    with classifier._engines.lend() as engine:
+        run = bare_run(engine._interpreter)  # type: ignore[attr-defined]
     assert (
         classifier.classify(pixels).label
         == classifier.card.labels[run(pixels[np.newaxis]).argmax()]

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from edgecat.card import InputRecipe, ModelCard
 from edgecat.classifier import Classification, Classifier, Score, classify
 from edgecat.errors import (
     CloudError,
@@ -12,11 +13,11 @@ from edgecat.errors import (
     ModelError,
     PhotoError,
 )
-from edgecat.model_file import ModelCard, read_card
-from edgecat.photo import InputRecipe, read_pixels
+from edgecat.photo import read_pixels
 
 if TYPE_CHECKING:
     from edgecat.foreign.description import Description
+    from edgecat.formats import read_card
 
 __all__ = [
     "Classification",
@@ -39,10 +40,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if (
-        name == "Description"
-    ):  # of models that edgecat did not make: the others need not wait for it
+    """Import what classifying a photo does not need, once it is used."""
+    if name == "Description":
         from edgecat.foreign.description import Description
 
         return Description
+    if name == "read_card":
+        from edgecat.formats import read_card
+
+        return read_card
     raise AttributeError(f"module 'edgecat' has no attribute '{name}'")

@@ -1,34 +1,30 @@
-"""Classifier: photo -> pixels -> tensor -> scores -> Classification."""
+"""Classifier: photo -> pixels -> input tensor -> scores -> Classification."""
 
 from __future__ import annotations
 
-import math
 import operator
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
 
 import numpy as np
 
 from edgecat import engines
 from edgecat.engines import Engine, Tensor
-from edgecat.errors import EngineError, ModelError, PhotoError
-from edgecat.model_file import ModelCard, find_card, model_format
-from edgecat.photo import Photo, Pixels, read_pixels, read_stream
+from edgecat.errors import ModelError, PhotoError
+from edgecat.photo import Photo, Pixels, photo_name, read_pixels, read_stream
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgecat.foreign.description import Description
 
-PATIENCE = 0.1  # seconds that a thread lets others go before it
-UNSURE = "unsure"  # the label where no score reaches the threshold
+UNSURE = "unsure"  # the label if no score reaches the threshold
+MANY_LABELS = 5  # shown of a model with more: nobody reads a thousand scores
 
 
 class Score(NamedTuple):
@@ -36,26 +32,70 @@ class Score(NamedTuple):
     score: float  # 0..1
 
 
+class Scores(tuple[Score, ...]):
+    """The scores of all labels, best first: a tuple of Score that labels can index too."""
+
+    __slots__ = ()
+
+    @overload
+    def __getitem__(self, key: str) -> float: ...
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> Score: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[Score, ...]: ...
+    def __getitem__(self, key: Any) -> Any:
+        """Return the score of a label, or the Score at a place. Raise KeyError or IndexError."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        for label, score in self:
+            if label == key:
+                return score
+        raise KeyError(key)
+
+
 @dataclass(frozen=True)
 class Classification:
     """What a photo shows."""
 
-    label: str  # the best, or "unsure" where its score is below the threshold
+    label: str  # the best one; "unsure" if its score is below the threshold
     score: float  # of the best label, 0..1
-    group: str  # that the label falls into; the label itself for cat, dog and neither
-    scores: tuple[Score, ...]  # every label's, best first
-    engine: str  # that ran, with its version
+    # The group whose labels have the largest sum of scores, which need not be the group of
+    # `label`; "unsure" if the sum is below the threshold. Without groups the same as `label`.
+    group: str
+    scores: Scores
+    engine: str  # name and version
+    # The path or file name of the photo; None for bytes, images in memory and arrays.
+    photo: str | None = field(default=None, compare=False)
+
+    def record(self, photo: str, top: int | None = None) -> dict[str, Any]:
+        """Return the answer as JSON data, as `edgecat classify --json` prints it.
+
+        `photo` is the name to show. `top` limits the scores, which are all shown by default, or
+        the best 5 if the model has more labels than that.
+        """
+        if top is None and len(self.scores) > MANY_LABELS:
+            top = MANY_LABELS
+        return {
+            "photo": photo,
+            "label": self.label,
+            "score": round(self.score, 6),
+            "group": self.group,
+            "scores": {label: round(score, 6) for label, score in self.scores[:top]},
+            "engine": self.engine,
+        }
 
 
 class Classifier:
-    """An open model. Threads may share it: each call borrows an engine of its own, of which there are as many as cores at most.
+    """An open model. Threads may share it: each call borrows an engine, at most one per core.
 
-    `device` is what computes: cpu, gpu, cuda, tensorrt, coreml or directml, as far as the engine has it.
-    `threshold` is the score (0..1) below which the answer is "unsure"; `threads` is how many the
-    engine uses for one photo, else one a core, at most 4, until several photos are classified at the same
-    time, and one from then on; `description` tells what a model that edgecat did not make does not say of itself.
+    `device` is what computes: cpu, gpu, cuda, tensorrt, coreml or directml, if the engine has it.
+    `threads` is how many threads the engine uses for one photo. The default is one per core, at
+    most 4, until several photos are classified at the same time, and one from then on.
+    `threshold` is the score (0..1) below which the answer is "unsure". `description` says what a
+    model that edgecat did not make does not say of itself.
 
-    A forked process, and one that a classifier is pickled to, opens the model anew. Raises ModelError, EngineError.
+    Forked processes open engines of their own. A pickled classifier opens its model where it is
+    unpickled. Raise ModelError or EngineError.
     """
 
     def __init__(
@@ -68,65 +108,67 @@ class Classifier:
         threshold: float = 0.0,
         description: Description | None = None,
     ) -> None:
-        from pathlib import Path  # not above: of importing edgecat it would be a third
+        # Imported here, because `import edgecat` is to cost little.
+        from pathlib import Path
 
+        from edgecat.engines.pool import EnginePool
+        from edgecat.engines.tensors import Tensors, check_shapes
+        from edgecat.formats import detect, find_card
+        from edgecat.labels import Groups
         from edgecat.models import DEFAULT_MODEL
 
         self.path = Path(model) if model is not None else DEFAULT_MODEL
         self.name = self.path.name
-        kind = model_format(self.path)
+        self.threshold = threshold
+        self.device = device
+        self._reopen = partial(
+            Classifier,
+            self.path,
+            engine=engine,
+            device=device,
+            threads=threads,
+            threshold=threshold,
+            description=description,
+        )
+        kind = detect(self.path)
         if kind == "keras":
             raise ModelError(
-                f"{self.path}: a Keras checkpoint; make a model file of it with: edgecat export {self.path} --int8"
+                f"{self.path}: a Keras checkpoint; "
+                f"make a model file of it with: edgecat export {self.path} --int8"
             )
         card = find_card(self.path)
         if card is not None and description is not None:
             raise ModelError(
-                f"{self.path}: has a model card, which says all that is needed; leave the options away, or change it with 'edgecat label'"
+                f"{self.path}: has a model card, which says all that is needed; "
+                "leave the options away, or change it with 'edgecat label'"
             )
-        self.threshold = threshold
-        self._engine_name = engines.choose_engine(kind, engine, device)
-        self.device = device
-        self._asked: dict[str, Any] = {
-            "engine": engine,
-            "device": device,
-            "threads": threads,
-            "threshold": threshold,
-            "description": description,
-        }
-        self._threads = threads
-        first = self._open(threads or engines.default_threads())
+        name = engines.choose_engine(kind, engine, device)
+        first = engines.open_engine(self.path, name, threads or engines.default_threads(), device)
         self.engine = first.name
         if card is None:
             from edgecat.foreign.card import describe
             from edgecat.foreign.description import Description
 
             card = describe(self.path, first, description or Description()).card
+        check_shapes(self.path, first, card)
         self.card = card
-        recipe = card.input
-        expected = ((1, recipe.height, recipe.width, 3), (1, len(card.labels)))
-        if not _fits(first, *expected):
-            raise ModelError(
-                f"{self.path}: {first.input.shape} -> {first.output.shape}, but its card says {expected[0]} -> {expected[1]}; export it anew"
-            )
-        self._input_table, self._output_table = (
-            engines.input_table(recipe, first.input),
-            engines.output_table(first.output),
-        )
-        self._input, self._output = first.input, first.output
-        self._keep([first])
-        self._many_threaded = None if threads else first
-        self._alone = True  # never yet several photos at the same time
-        self._closed = False
+        self._groups = Groups(card.labels, card.groups)
+        logits = card.scores == "logits"
+        self._tensors = Tensors(card.input, first.input, first.output, logits=logits)
+        open_more = partial(engines.open_engine, self.path, name, threads or 1, device)
+        self._engines = EnginePool(first, open_more, temporary=threads is None)
 
     def classify(self, photo: Photo) -> Classification:
-        """A path, bytes, a binary file, a PIL image or a (height, width, 3) uint8 RGB array. Raises PhotoError."""
-        photo = read_stream(photo)  # which may be slow, and takes no engine from others
-        engine = self._borrow()  # before decoding: more threads than cores get in each other's way, four on two cores by a tenth
-        try:
-            return self.interpret(self._scores(engine, self.tensor(self.pixels(photo))))
-        finally:
-            self._give_back(engine)
+        """Return what `photo` shows. Raise PhotoError if it cannot be read.
+
+        `photo` is a path, bytes, a binary file, a PIL image or a (height, width, 3) uint8 RGB
+        array.
+        """
+        photo = read_stream(photo)  # this may be slow, so it comes before the engine is borrowed
+        # Decoding needs an engine too: more threads than cores get in each other's way.
+        with self._engines.lend() as engine:
+            tensor = self.tensor(self.pixels(photo))
+            return self.interpret(self._scores(engine, tensor), photo_name(photo))
 
     def classify_many(
         self,
@@ -135,212 +177,112 @@ class Classifier:
         workers: int | None = None,
         on_error: Callable[[Photo, PhotoError], None] | None = None,
     ) -> Iterator[Classification]:
-        """Classifications in the order of `photos`, which `workers` threads decode and classify ahead: one for each core, or fewer if told so.
+        """Yield what each photo shows, in the order of `photos`.
 
-        A photo that cannot be read raises PhotoError, or is handed to `on_error` and left out. With several workers it is they who take the photos
-        from `photos`, one at a time, so each answer is there at once even where the next photo is not there yet.
+        `workers` threads decode and classify ahead, by default and at most one per core. A photo
+        that cannot be read raises PhotoError; with `on_error` it is passed to that and left out.
+        With several workers, they take the photos from `photos`, one at a time. So each result
+        is available at once, even if the next photo is not there yet.
         """
-        workers = min(workers or engines.cores(), engines.cores())  # as there are no more engines
+        workers = min(workers or engines.cores(), engines.cores())
         if workers > 1:
             from edgecat.ordered_map import in_order
 
-            with closing(
-                in_order(self.classify, photos, workers)
-            ) as outcomes:  # whatever ends this ends the threads too
-                yield from _answers(
-                    ((outcome.item, outcome.result) for outcome in outcomes), on_error
-                )
+            with closing(in_order(self.classify, photos, workers)) as outcomes:
+                results = ((outcome.item, outcome.result) for outcome in outcomes)
+                yield from _answers(results, on_error)
         else:
-            yield from _answers(
-                ((photo, partial(self.classify, photo)) for photo in photos), on_error
-            )
+            alone = ((photo, partial(self.classify, photo)) for photo in photos)
+            yield from _answers(alone, on_error)
 
     async def classify_async(self, photo: Photo) -> Classification:
-        """As `classify`, in a thread, so that an event loop goes on meanwhile."""
+        """Do as `classify` does in a thread, so that the event loop is not blocked."""
         import asyncio
 
         return await asyncio.to_thread(self.classify, photo)
 
-    # The steps of `classify`, for those who have a part of the way behind them.
+    # The steps of `classify`.
 
     def pixels(self, photo: Photo) -> Pixels:
-        """(height, width, 3) uint8, RGB, upright, of the model's size. Raises PhotoError."""
+        """Return the (height, width, 3) uint8 pixels: RGB, upright, in the model's size.
+
+        Raise PhotoError.
+        """
         return read_pixels(photo, self.card.input)
 
     def tensor(self, pixels: Pixels) -> Tensor:
-        """What the engine reads: normalised, and quantised if the model is, by one table look-up."""
-        return engines.to_tensor(pixels, self._input_table, self._input)
+        """Return the input tensor of one photo: normalised, and quantised if the model is."""
+        return self._tensors.read(pixels)
 
     def run(self, tensor: Tensor) -> npt.NDArray[np.float32]:
-        """Scores, (classes,) float32, in the order of the card's labels."""
-        engine = self._borrow()
-        try:
+        """Return the scores, (classes,) float32, in the order of the card's labels."""
+        with self._engines.lend() as engine:
             return self._scores(engine, tensor)
-        finally:
-            self._give_back(engine)
 
-    def interpret(self, scores: npt.NDArray[np.float32]) -> Classification:
-        """(classes,) scores -> labels, group and threshold.
+    def interpret(
+        self, scores: npt.NDArray[np.float32], photo: str | None = None
+    ) -> Classification:
+        """Return the best label and group of (classes,) scores; `photo` is a name.
 
-        The group is the one whose labels' scores add up to most: 0.3 tabby and 0.3 tiger cat are a cat, whatever a sofa's 0.4.
+        The scores of a group's labels add up: 0.3 tabby and 0.3 tiger cat are a cat, though a
+        sofa has 0.4.
         """
-        labels, groups = self.card.labels, self.card.groups
-        ranked = tuple(
-            sorted(map(Score, labels, scores.tolist()), key=_BY_SCORE, reverse=True)
-        )  # of equals the first stays first
+        pairs = map(Score, self.card.labels, scores.tolist())
+        ranked = sorted(pairs, key=_BY_SCORE, reverse=True)  # stable: the first of equals leads
         best = ranked[0]
         label = group = best.label if best.score >= self.threshold else UNSURE
-        if groups:
-            sums: dict[str, float] = {}
-            for name, score in ranked:
-                of_group = groups.get(name, name)
-                sums[of_group] = sums.get(of_group, 0.0) + score
+        if self.card.groups:
+            sums = self._groups.sums(ranked)
             group = max(sums, key=sums.__getitem__)
             if sums[group] < self.threshold:
                 group = UNSURE
-        return Classification(label, best.score, group, ranked, self.engine)
+        return Classification(label, best.score, group, Scores(ranked), self.engine, photo)
 
     def run_batch(self, tensors: Tensor) -> npt.NDArray[np.float32]:
-        """(batch, …) of what `tensor` makes -> (batch, classes) scores, in one run of the engine. Raises EngineError where the model takes one alone."""
-        engine = self._borrow()
-        try:
+        """Return the (batch, classes) scores of (batch, …) `tensors` in one run of the engine.
+
+        Raise EngineError if the model takes one photo at a time.
+        """
+        with self._engines.lend() as engine:
             outputs = engine.run(tensors)
-        finally:
-            self._give_back(engine)
-        return np.stack(
-            [
-                _probabilities(
-                    engines.dequantise(each, self._output_table, self._output), self.card
-                )
-                for each in outputs
-            ]
-        )
+        return np.stack([self._tensors.scores(output) for output in outputs])
 
     @property
     def runs_on(self) -> str:
-        """What was proven to compute: the execution provider, delegate or accelerator."""
-        engine = self._borrow()
-        try:
+        """The execution provider, delegate or accelerator that was proven to compute."""
+        with self._engines.lend() as engine:
             return engine.runs_on
-        finally:
-            self._give_back(engine)
 
     def close(self) -> None:
-        """Give the engines' memory back; an engine at work in another thread finishes first."""
-        self._notice_fork()
-        with self._lock:
-            self._closed = True
-            self._changed.notify_all()
-            while self._idle:
-                self._idle.pop().close()
+        """Free the engines' memory; an engine at work in another thread finishes first."""
+        self._engines.close()
 
     def __enter__(self) -> Classifier:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self, threads: int) -> Engine:
-        return engines.open_engine(self.path, self._engine_name, threads, self.device)
-
-    def _keep(self, idle: list[Engine]) -> None:
-        self._process = os.getpid()
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)  # of what follows
-        self._idle = idle
-        self._opened = len(
-            idle
-        )  # idle or at work: one for each core at most, as more would only take memory
-        self._waiting: list[
-            float
-        ] = []  # since when each thread waits for an engine, the longest first
-        self._reserved = (
-            False  # whether the next idle engine is for the thread that has waited longest
-        )
-
-    def _notice_fork(self) -> None:
-        if os.getpid() != self._process:  # the engines' own threads stayed behind
-            _left_behind.extend(self._idle)
-            self._keep([])
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._reopen, ()
 
     def _scores(self, engine: Engine, tensor: Tensor) -> npt.NDArray[np.float32]:
-        return _probabilities(
-            engines.dequantise(engine.run(tensor[np.newaxis])[0], self._output_table, self._output),
-            self.card,
-        )
+        return self._tensors.scores(engine.run(tensor[np.newaxis])[0])
 
-    def _borrow(self) -> Engine:
-        """An engine that no other thread uses until it is given back. Raises EngineError."""
-        self._notice_fork()
-        with self._lock:
-            engine = self._take()
-        if engine is None:
-            try:
-                engine = self._open(self._threads or 1)  # as the other cores are at work too
-            except EngineError:
-                self._one_less()
-                raise
-        return engine
 
-    def _take(self) -> Engine | None:
-        """The next idle engine, or None where one more may be opened.
-
-        A thread that comes straight back goes before those that wait, since waking another takes longer than a core should be idle; but not for ever.
-        """
-        since = None
-        try:
-            while not self._closed:
-                if self._idle and (not self._reserved or since == self._waiting[0]):
-                    return self._idle.pop()
-                self._alone = False
-                if self._opened < engines.cores():
-                    self._opened += 1
-                    return None
-                if since is None:
-                    since = time.monotonic()
-                    self._waiting.append(since)
-                self._changed.wait()
-            raise _closed()
-        finally:
-            if since is not None:
-                self._waiting.remove(since)
-                self._reserved = False
-                if self._idle:
-                    self._changed.notify()
-
-    def _give_back(self, engine: Engine) -> None:
-        if self._closed or (engine is self._many_threaded and not self._alone):
-            engine.close()
-            self._one_less()
-            return
-        with self._lock:
-            self._idle.append(engine)
-            if self._waiting:
-                self._reserved = time.monotonic() - self._waiting[0] > PATIENCE
-                self._changed.notify(len(self._waiting) if self._reserved else 1)
-        if self._closed:
-            self.close()
-
-    def _one_less(self) -> None:
-        """Make room for another engine."""
-        with self._lock:
-            self._opened -= 1
-            self._changed.notify()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(Classifier, self.path, **self._asked), ()
+def classify(photo: Photo) -> Classification:
+    """Classify one photo with the default model, which is opened once and stays open."""
+    with _opening:
+        if not _default:
+            _default.append(Classifier())
+    return _default[0].classify(photo)
 
 
 def _answers(
     results: Iterable[tuple[Photo, Callable[[], Classification]]],
     on_error: Callable[[Photo, PhotoError], None] | None,
 ) -> Iterator[Classification]:
-    """What each photo's result is; PhotoError is raised, or handed to `on_error` with its photo."""
+    """Yield the results; raise each PhotoError, or pass it to `on_error` with its photo."""
     for photo, result in results:
         try:
             answer = result()
@@ -352,43 +294,6 @@ def _answers(
             yield answer
 
 
-def _closed() -> EngineError:
-    return EngineError("the classifier is closed; open a new one")
-
-
-def _fits(engine: Engine, photo: tuple[int, ...], scores: tuple[int, ...]) -> bool:
-    """Whether an engine reads and gives these shapes; one output does for two labels."""
-    read, said = engine.input.photo_shape, math.prod(engine.output.shape)
-    return (
-        len(read) == len(photo)
-        and all(n in (0, wanted) for n, wanted in zip(read, photo, strict=True))
-        and (said in (0, scores[1]) or (said, scores[1]) == (1, 2))
-    )
-
-
-def _probabilities(outputs: npt.NDArray[np.float32], card: ModelCard) -> npt.NDArray[np.float32]:
-    """A score for each label, of what the model gives; a single output is the second label's."""
-    logits = card.scores == "logits"
-    if len(outputs) == 1:
-        outputs = np.concatenate([np.zeros(1, np.float32) if logits else 1 - outputs, outputs])
-    if not logits:
-        return outputs
-    powers = np.exp(outputs - outputs.max())
-    scores: npt.NDArray[np.float32] = powers / powers.sum()
-    return scores
-
-
 _BY_SCORE = operator.attrgetter("score")
-_left_behind: list[
-    Engine
-] = []  # in forked processes: closing them would wait for threads that are not there
 _default: list[Classifier] = []
 _opening = threading.Lock()
-
-
-def classify(photo: Photo) -> Classification:
-    """Classify one photo with the model that comes with the package, opened at the first call and kept open."""
-    with _opening:
-        if not _default:
-            _default.append(Classifier())
-    return _default[0].classify(photo)

@@ -1,24 +1,22 @@
 """photo -> pixels: decode, turn upright, resize to what the model wants.
 
-The one place where a photo becomes an array. Training, calibration, verification, evaluation and
-the device all call `read_pixels`, so the same photo is the same tensor everywhere.
+Training, calibration, verification, evaluation and the device all call `read_pixels`.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import os
 import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from edgecat.card import InputRecipe
 from edgecat.errors import PhotoError
 
 if TYPE_CHECKING:  # each takes as long to import as half of edgecat
@@ -27,9 +25,6 @@ if TYPE_CHECKING:  # each takes as long to import as half of edgecat
     import numpy.typing as npt
 
 Pixels: TypeAlias = "npt.NDArray[np.uint8]"  # (height, width, 3) RGB, upright
-Channels: TypeAlias = (
-    "float | tuple[float, float, float]"  # one value for all of RGB, or one for each
-)
 Photo: TypeAlias = (
     "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Pixels | EncodedPhoto | OpenedPhoto"
 )
@@ -52,14 +47,14 @@ _TURN = {  # EXIF orientation -> what makes it upright
 
 
 class EncodedPhoto(NamedTuple):
-    """A photo as it is stored, with the name that messages give it."""
+    """The bytes of a photo file, and its name in messages."""
 
     name: str
     content: bytes
 
 
 class OpenedPhoto:
-    """A photo of which no more than the header was read; it can be decoded once."""
+    """An opened photo; only its header has been read. Single use."""
 
     def __init__(self, name: str, image: Image.Image) -> None:
         self.name = name
@@ -67,84 +62,17 @@ class OpenedPhoto:
         self.pixels = image.width * image.height  # as it is stored
 
 
-@dataclass(frozen=True)
-class InputRecipe:
-    """How pixels are made for a model; travels in the model card.
-
-    `resize` "squash" scales the whole photo to `height` x `width` and lets the shape go, so that
-    nothing at the edges is lost; it is what MediaPipe's ImageClassifier does by default.
-    "crop" scales the shorter side to the size divided by `crop`, keeps the shape, and takes the middle;
-    it is what torchvision, timm (whose crop_pct is `crop`) and Ultralytics (1.0) do.
-    `detail` below 1 lets a JPEG be decoded at a scale that has but so much of the size wanted, which is then enlarged: quicker, for
-    a model that can do without.
-    The model reads `(pixel - mean) / std`, pixel in 0..255, one value for all of RGB or one for each. With
-    mean and std 128 an int8 input holds every pixel value exactly. Raises ValueError.
-    """
-
-    height: int  # pixels
-    width: int  # pixels
-    resize: Literal["squash", "crop"] = "squash"
-    mean: Channels = 128.0
-    std: Channels = 128.0
-    crop: float = 1.0  # share of the scaled shorter side that is kept, above 0
-    detail: float = (
-        1.0  # share of the scaled width and height that a JPEG has to be decoded at, at least
-    )
-
-    def __post_init__(self) -> None:
-        if self.resize not in ("squash", "crop"):
-            raise ValueError(f"resize '{self.resize}', expected squash or crop")
-        if not (self.height >= 1 and self.width >= 1 and 0.1 <= self.crop <= 1):
-            raise ValueError(
-                f"{self.height} x {self.width} pixels, crop {self.crop}, expected a size of at least 1 x 1 and a crop of 0.1 to 1"
-            )
-        if not 0.1 <= self.detail <= 1:
-            raise ValueError(f"detail {self.detail}, expected 0.1 to 1")
-        if self.resize == "squash" and self.crop != 1:
-            raise ValueError(f"crop {self.crop} with resize 'squash', expected 1")
-        for name, values in (
-            ("mean", np.asarray(self.mean, np.float64)),
-            ("std", np.asarray(self.std, np.float64)),
-        ):
-            if (
-                values.shape not in ((), (3,))
-                or not np.isfinite(values).all()
-                or (name == "std" and (values <= 0).any())
-            ):
-                raise ValueError(
-                    f"{name} {getattr(self, name)}, expected one number or three"
-                    + (" above 0" if name == "std" else "")
-                )
-
-    @property
-    def scaled(self) -> tuple[int, int]:
-        """(width, height) that the photo is scaled to, at least; what lies beyond the model's size is cropped off."""
-        return int(self.width / self.crop), int(self.height / self.crop)
-
-    @property
-    def least(self) -> tuple[int, int]:
-        """(width, height) that a JPEG is decoded at, at least."""
-        width, height = self.scaled
-        return math.ceil(width * self.detail), math.ceil(height * self.detail)
-
-    def normalise(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """What the model reads for `pixels`, whose last axis is RGB if mean or std are three."""
-        mean, std = (np.asarray(values, np.float32) for values in (self.mean, self.std))
-        normalised: npt.NDArray[np.float32] = (pixels.astype(np.float32) - mean) / std
-        return normalised
-
-
 def read_pixels(photo: Photo, recipe: InputRecipe) -> Pixels:
-    """Pixels of `photo` in the size of `recipe`. Raises PhotoError."""
+    """Return the pixels of `photo` as `recipe` prepares them. Raise PhotoError."""
     size = (recipe.width, recipe.height)
     if isinstance(photo, np.ndarray) and recipe.crop == 1 and photo.shape[1::-1] == size:
-        return _checked(photo)  # ready: an image in between would copy it twice
+        return _checked(photo)  # ready: an image would copy it twice
     image = decode(photo, at_least=recipe.least)
     return resize(image, size, crop_box(image.size, recipe) if recipe.resize == "crop" else None)
 
 
 def decode(photo: Photo, at_least: tuple[int, int] | None = None) -> Image.Image:
-    """`photo` as an upright RGB image. Raises PhotoError.
+    """Return `photo` as an upright RGB image. Raise PhotoError.
 
     With `at_least` (width, height), a JPEG is decoded at the smallest of the scales 1/8, 1/4, 1/2, 1
     that still has that many pixels: on a 12-megapixel photo an eighth of the work.
@@ -161,7 +89,7 @@ def decode(photo: Photo, at_least: tuple[int, int] | None = None) -> Image.Image
 
 @contextmanager
 def open_photo(photo: Photo, most: int = MAX_PIXELS) -> Iterator[OpenedPhoto]:
-    """An encoded photo of `most` pixels, to look at its header before it is decoded. Raises PhotoError."""
+    """Open an encoded photo of at most `most` pixels; only its header is read. Raise PhotoError."""
     name, source = _open(photo)
     with _naming(name, most), Image.open(source, formats=FORMATS) as image:
         opened = OpenedPhoto(name, image)
@@ -171,7 +99,10 @@ def open_photo(photo: Photo, most: int = MAX_PIXELS) -> Iterator[OpenedPhoto]:
 
 
 def read_encoded(photo: Photo) -> EncodedPhoto:
-    """`photo` as it is stored, of which no more than the header was looked at; of an image or an array, a PNG. Raises PhotoError."""
+    """Return the encoded bytes of `photo`; images and arrays become a PNG. Raise PhotoError.
+
+    Only the header is checked.
+    """
     if isinstance(photo, np.ndarray) or (isinstance(photo, Image.Image) and not _unread(photo)):
         file = io.BytesIO()
         decode(photo).save(file, "PNG", compress_level=1)
@@ -188,7 +119,7 @@ def read_encoded(photo: Photo) -> EncodedPhoto:
 
 
 def read_stream(photo: Photo) -> Photo:
-    """What an open file has left to read; any other photo as it is. Raises PhotoError."""
+    """Return the rest of an open file; other photos unchanged. Raise PhotoError."""
     read = getattr(photo, "read", None)
     if read is None or isinstance(photo, os.PathLike):
         return photo
@@ -199,6 +130,17 @@ def read_stream(photo: Photo) -> Photo:
     if not content:
         raise PhotoError(f"{name}: empty, expected an encoded photo")
     return EncodedPhoto(name, content)
+
+
+def photo_name(photo: Photo) -> str | None:
+    """Return the path or file name of `photo`; None for bytes, images in memory and arrays."""
+    if isinstance(photo, str):
+        return photo
+    if isinstance(photo, (EncodedPhoto, OpenedPhoto)):
+        return photo.name
+    if isinstance(photo, os.PathLike):
+        return os.fsdecode(photo)
+    return getattr(photo, "filename", None) or None
 
 
 @contextmanager
@@ -212,7 +154,8 @@ def _naming(name: str, most: int = MAX_PIXELS) -> Iterator[None]:
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PhotoError(
-            f"{name}: more than {most // 1_000_000} megapixels, refused as a decompression bomb; scale it down first"
+            f"{name}: more than {most // 1_000_000} megapixels, "
+            "refused as a decompression bomb; scale it down first"
         ) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise PhotoError(
@@ -223,14 +166,14 @@ def _naming(name: str, most: int = MAX_PIXELS) -> Iterator[None]:
 def resize(
     image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
 ) -> Pixels:
-    """`image`, or the part of it in `box` (left, top, right, bottom), squashed to `size` (width, height), antialiased."""
+    """Squash `image`, or its `box` (left, top, right, bottom), to `size` (width, height)."""
     if image.size != size or box not in (None, (0, 0, *size)):
         image = image.resize(size, Image.Resampling.BILINEAR, box, reducing_gap=3.0)
     return np.asarray(image)
 
 
 def crop_box(photo: tuple[int, int], recipe: InputRecipe) -> tuple[float, float, float, float]:
-    """The part of a photo of this (width, height) that a recipe with `resize` "crop" keeps, as (left, top, right, bottom).
+    """Return the (left, top, right, bottom) that "crop" keeps of a photo of (width, height).
 
     Rounded where torchvision's Resize and CenterCrop round, so that the model sees what it saw in training.
     """
@@ -251,7 +194,7 @@ def crop_box(photo: tuple[int, int], recipe: InputRecipe) -> tuple[float, float,
 
 
 def find_photos(folder: Path, recursive: bool = False) -> list[Path]:
-    """Photos of `folder` by their file names' endings, sorted; hidden files are left out."""
+    """Return the photos of `folder` by suffix, sorted; hidden files are left out."""
     found = folder.rglob("*") if recursive else folder.iterdir()
     return sorted(
         path
@@ -261,7 +204,7 @@ def find_photos(folder: Path, recursive: bool = False) -> list[Path]:
 
 
 def _unread(image: Image.Image) -> bool:
-    """Whether a file's image was opened but not yet decoded, so that its bytes can be read once more."""
+    """Whether an image was opened but not decoded, so that its file can be read again."""
     return (
         bool(getattr(image, "tile", None))
         and getattr(image, "fp", None) is not None
@@ -270,10 +213,8 @@ def _unread(image: Image.Image) -> bool:
 
 
 def _open(photo: Any) -> tuple[str, IO[bytes] | str]:
-    """A name for messages and something that Image.open reads without touching what the caller holds."""
-    if isinstance(
-        photo, Image.Image
-    ):  # undecoded: read its file again, the caller's image stays as it is
+    """Return a name for messages, and a source for Image.open that leaves the caller's alone."""
+    if isinstance(photo, Image.Image):  # undecoded: its file is read again
         file: Any = photo.fp  # type: ignore[attr-defined]
         position = file.tell()
         file.seek(0)
@@ -303,28 +244,23 @@ def _open(photo: Any) -> tuple[str, IO[bytes] | str]:
             raise PhotoError(f"{path}: empty file, expected a photo")
         return path, path
     raise PhotoError(
-        f"{type(photo).__name__}: not a photo (expected a path, bytes, a binary file, a PIL image or a (height, width, 3) uint8 array)"
+        f"{type(photo).__name__}: not a photo (expected a path, bytes, a binary file, "
+        "a PIL image or a (height, width, 3) uint8 array)"
     )
 
 
 def _decode_opened(photo: OpenedPhoto, at_least: tuple[int, int] | None) -> Image.Image:
     name, image = photo.name, photo.image
-    if min(image.size) < MIN_SIDE:
-        raise PhotoError(
-            f"{name}: {image.width} x {image.height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}"
-        )
+    _check_size(name, *image.size)
     if at_least is not None and image.format == "JPEG":
-        # Rows and columns may change places when the photo is turned upright: ask for enough of both.
+        # Turning the photo upright may swap rows and columns: ask for enough of both.
         image.draft(None, (max(at_least), max(at_least)))
     image.load()
     return _to_upright_rgb(image)
 
 
 def _to_upright_rgb(image: Image.Image) -> Image.Image:
-    if min(image.size) < MIN_SIDE:
-        raise PhotoError(
-            f"image: {image.width} x {image.height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}"
-        )
+    _check_size("image", *image.size)
     turn = _TURN.get(_orientation(image))
     upright = image if turn is None else image.transpose(turn)
     if upright.mode == "RGB":
@@ -340,7 +276,7 @@ def _to_upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1..8; 1 where there is none, or the EXIF data are broken."""
+    """Return the EXIF orientation, 1..8; 1 if there is none or the EXIF data are broken."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (SyntaxError, ValueError, TypeError, struct.error):
@@ -350,11 +286,15 @@ def _orientation(image: Image.Image) -> int:
 def _checked(pixels: npt.NDArray[Any]) -> Pixels:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise PhotoError(
-            f"array: shape {pixels.shape} of {pixels.dtype}, expected (height, width, 3) of uint8, RGB"
+            f"array: shape {pixels.shape} of {pixels.dtype}, "
+            "expected (height, width, 3) of uint8, RGB"
         )
-    height, width, _ = pixels.shape
-    if height < MIN_SIDE or width < MIN_SIDE:
-        raise PhotoError(
-            f"array: {width} x {height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}"
-        )
+    _check_size("array", pixels.shape[1], pixels.shape[0])
     return pixels if pixels.flags.c_contiguous else np.ascontiguousarray(pixels)
+
+
+def _check_size(name: str, width: int, height: int) -> None:
+    if min(width, height) < MIN_SIDE:
+        raise PhotoError(
+            f"{name}: {width} x {height} pixels, expected at least {MIN_SIDE} x {MIN_SIDE}"
+        )

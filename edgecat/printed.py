@@ -13,20 +13,21 @@ _KEPT = 65536  # bytes; a pipe holds no more, and what comes after is lost
 
 @contextmanager
 def printed_by_libraries() -> Iterator[list[str]]:
-    """The lines that C++ prints to standard error meanwhile, complete once this is left; Python's own go where they always go."""
+    """Yield a list of the lines that C++ prints to standard error; it is complete at the end.
+
+    Python's own lines go to standard error as always.
+    """
     lines: list[str] = []
     earlier = sys.stderr
     terminal = os.dup(2)
     reading, writing = os.pipe()
+    # A full pipe would block the library; a pipe that a child keeps open would block us.
     for end in (reading, writing):
-        os.set_blocking(
-            end, False
-        )  # a full pipe would stop the library, and one that a child process holds open too would stop us
+        os.set_blocking(end, False)
     os.dup2(writing, 2)
     os.close(writing)
-    if (
-        own := sys.__stderr__
-    ) is not None and earlier is own:  # else Python's lines go elsewhere already
+    own = sys.__stderr__
+    if own is not None and earlier is own:  # else Python's lines go elsewhere already
         sys.stderr = io.TextIOWrapper(
             io.FileIO(terminal, "w", closefd=False),
             own.encoding,

@@ -25,7 +25,7 @@ def digest(array: Any) -> str:
 
 def before_softmax(classifier: Classifier) -> str | None:
     """What TFLite's own last operation read, where that is a softmax: all before it is XNNPACK's."""
-    interpreter = getattr(classifier._idle[0], "_interpreter", None)
+    interpreter = getattr(classifier._engines._idle[0], "_interpreter", None)
     operations = [] if interpreter is None else interpreter._get_ops_details()
     softmaxes = [operation for operation in operations if operation["op_name"] == "SOFTMAX"]
     return digest(interpreter.get_tensor(int(softmaxes[-1]["inputs"][0]))) if softmaxes else None

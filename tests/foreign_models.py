@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecat.model_file import associated_files
+from edgecat.formats.tflite import associated_files
 from edgecat.models import DEFAULT_MODEL
 
 

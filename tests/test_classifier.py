@@ -56,6 +56,27 @@ def test_scores_are_probabilities_best_first(classifier: Classifier) -> None:
     assert result.engine.startswith(("LiteRT ", "tflite-runtime "))
 
 
+def test_scores_by_label(classifier: Classifier) -> None:
+    scores = classifier.classify(CHELSEA).scores
+    assert scores["cat"] == scores[0].score
+    assert {label: scores[label] for label in classifier.card.labels} == dict(scores)
+    assert len(scores[:2]) == 2
+    with pytest.raises(KeyError, match="sofa"):
+        scores["sofa"]
+
+
+def test_a_result_says_which_photo_it_is_about(classifier: Classifier) -> None:
+    with Image.open(CHELSEA) as image:
+        assert classifier.classify(image).photo == str(CHELSEA)
+        assert classifier.classify(np.asarray(image)).photo is None
+    with CHELSEA.open("rb") as file:
+        assert classifier.classify(file).photo == str(CHELSEA)
+    assert classifier.classify(str(CHELSEA)).photo == str(CHELSEA)
+    assert classifier.classify(CHELSEA.read_bytes()).photo is None
+    photos = [CHELSEA, COFFEE]
+    assert [result.photo for result in classifier.classify_many(photos)] == [*map(str, photos)]
+
+
 def test_the_classifier_gives_what_the_bare_engine_gives(classifier: Classifier) -> None:
     interpreter = pytest.importorskip(
         "ai_edge_litert.interpreter", reason="needs ai-edge-litert"

@@ -10,18 +10,12 @@ import pytest
 from real import CHELSEA, COFFEE
 
 from edgecat import Classifier, EngineError, InputRecipe
-from edgecat.engines import (
-    Tensor,
-    TensorSpec,
-    default_threads,
-    dequantise,
-    input_table,
-    output_table,
-    to_tensor,
-)
+from edgecat.engines import Tensor, TensorSpec, default_threads
+from edgecat.engines.tensors import Tensors, input_table
 from edgecat.models import DEFAULT_MODEL
 
 SHAPE = (1, 160, 160, 3)
+SCORES = TensorSpec((1, 3), np.dtype(np.float32))
 
 
 def test_float_table_is_the_normalisation() -> None:
@@ -69,9 +63,11 @@ def test_a_table_for_each_channel_is_the_plain_computation() -> None:
     table = input_table(recipe, last)
     assert table is not None
     assert table.shape == (256, 3)
-    assert to_tensor(pixels, table, last) == pytest.approx(exact, abs=1e-5)
-    assert to_tensor(pixels, table, first) == pytest.approx(exact.transpose(2, 0, 1), abs=1e-5)
-    integers = to_tensor(pixels, input_table(recipe, quantised), quantised)
+    assert Tensors(recipe, last, SCORES).read(pixels) == pytest.approx(exact, abs=1e-5)
+    assert Tensors(recipe, first, SCORES).read(pixels) == pytest.approx(
+        exact.transpose(2, 0, 1), abs=1e-5
+    )
+    integers = Tensors(recipe, quantised, SCORES).read(pixels)
     assert integers.dtype == np.uint8
     assert np.abs(integers - np.clip(exact / 0.0187 + 114, 0, 255)).max() <= 0.501
 
@@ -83,24 +79,42 @@ def test_channels_first_of_one_mean_is_the_same_table_turned() -> None:
     assert table.shape == (256,)
     pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 3), dtype=np.uint8)
     assert np.array_equal(
-        to_tensor(pixels, table, spec),
+        Tensors(recipe, spec, SCORES).read(pixels),
         np.moveaxis((pixels - np.float32(128)) / np.float32(128), 2, 0),
     )
 
 
+def outputs(spec: TensorSpec, logits: bool = False) -> Tensors:
+    return Tensors(
+        InputRecipe(8, 8), TensorSpec((1, 8, 8, 3), np.dtype(np.uint8)), spec, logits=logits
+    )
+
+
 @pytest.mark.parametrize(("kind", "zero_point"), [(np.int8, -128), (np.uint8, 0), (np.int16, -7)])
-def test_dequantise(kind: type, zero_point: int) -> None:
-    spec = TensorSpec((1, 256), np.dtype(kind), 1 / 256, zero_point)
+def test_integer_outputs_are_dequantised(kind: type, zero_point: int) -> None:
     integers: Tensor = np.arange(256).astype(kind)
-    found = dequantise(integers, output_table(spec), spec)
-    assert found.dtype == np.float32
-    assert found.tolist() == [(integer - zero_point) / 256 for integer in integers.tolist()]
+    spec = TensorSpec((1, 256), np.dtype(kind), 1 / 256, zero_point)
+    scores = outputs(spec).scores(integers)
+    assert scores.dtype == np.float32
+    assert scores.tolist() == [(integer - zero_point) / 256 for integer in integers.tolist()]
 
 
 def test_floats_are_scores_themselves() -> None:
-    spec = TensorSpec((1, 2), np.dtype(np.float32))
     scores = np.array([0.1, 0.9], np.float32)
-    assert dequantise(scores, output_table(spec), spec) is scores
+    assert outputs(TensorSpec((1, 2), np.dtype(np.float32))).scores(scores) is scores
+
+
+def test_one_output_makes_two_scores() -> None:
+    one = TensorSpec((1, 1), np.dtype(np.float32))
+    score, logit = np.array([0.25], np.float32), np.array([np.log(3)], np.float32)
+    assert outputs(one).scores(score).tolist() == [0.75, 0.25]
+    assert outputs(one, logits=True).scores(logit) == pytest.approx([0.25, 0.75])
+
+
+def test_logits_become_probabilities_without_overflow() -> None:
+    logits = np.array([1000.0, 999.0], np.float32)
+    scores = outputs(TensorSpec((1, 2), np.dtype(np.float32)), logits=True).scores(logits)
+    assert scores == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))])
 
 
 def test_default_threads_are_few() -> None:

@@ -21,6 +21,8 @@ from PIL import ExifTags, Image
 from real import CHELSEA, COFFEE, Run
 
 from edgecat import Classification, Classifier, InputRecipe, ModelCard, PhotoError, Score
+from edgecat.classifier import Scores
+from edgecat.formats import write_card
 from edgecat.measure.accuracy import (
     WORST,
     LabelledPhoto,
@@ -28,7 +30,6 @@ from edgecat.measure.accuracy import (
     find_labelled_photos,
     wilson_interval,
 )
-from edgecat.model_file import with_card
 from edgecat.models import DEFAULT_MODEL
 from edgecat.photo import Photo
 
@@ -76,7 +77,7 @@ def colour_model(
     card = ModelCard(
         path.stem, "colours", labels, InputRecipe(16, 16, mean=0, std=255), groups=groups or {}
     )
-    path.write_bytes(with_card(path.read_bytes(), card))
+    path.write_bytes(write_card(path.read_bytes(), card))
     return path
 
 
@@ -96,9 +97,8 @@ class Scripted:
         on_error: Callable[[Photo, PhotoError], None] | None = None,
     ) -> Iterator[Classification]:
         for _, score in zip(photos, self.scores, strict=True):
-            yield Classification(
-                "cat", score, "cat", (Score("cat", score), Score("dog", 1 - score)), self.engine
-            )
+            scores = Scores((Score("cat", score), Score("dog", 1 - score)))
+            yield Classification("cat", score, "cat", scores, self.engine)
 
     def __enter__(self) -> Scripted:
         return self

@@ -15,8 +15,10 @@ from PIL import Image
 from real import CHELSEA, COFFEE, Run
 
 from edgecat import Classification, Classifier, Description, EdgecatError, ModelError, read_card
-from edgecat.foreign.description import described_inside, parse_labels, read_labels
-from edgecat.model_file import ModelCard, associated_files
+from edgecat.card import ModelCard
+from edgecat.foreign.description import described_inside
+from edgecat.foreign.label_file import parse_labels, read_labels
+from edgecat.formats.tflite import associated_files
 from edgecat.models import DEFAULT_MODEL
 
 COLOURS = np.array([[4, 0, 0], [0, 4, 0], [0, 0, 4]])  # how red, green and blue a photo is

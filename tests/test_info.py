@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from real import CHELSEA, ROOT, Run
 
+from edgecat.card import InputRecipe
+from edgecat.formats import read_card, write_card
 from edgecat.measure.network.inspection import inspect
 from edgecat.measure.network.network import TensorInfo
-from edgecat.model_file import read_card, with_card
 from edgecat.models import DEFAULT_MODEL
-from edgecat.photo import InputRecipe
 
 CHECKPOINTS = ROOT / "export" / "edgecat_export" / "checkpoints"
 needs_onnx = pytest.mark.skipif(
@@ -157,7 +157,7 @@ def test_a_mean_and_std_for_each_channel(edgecat: Run, tmp_path: Path) -> None:
         224, 224, "crop", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 0.875
     )
     (tmp_path / "torch.tflite").write_bytes(
-        with_card(DEFAULT_MODEL.read_bytes(), dataclasses.replace(card, input=recipe))
+        write_card(DEFAULT_MODEL.read_bytes(), dataclasses.replace(card, input=recipe))
     )
     reads = "reads       224 x 224 pixels, crop, 0.875 of the shorter side, (pixel - (123.675, 116.28, 103.53)) / (58.395, 57.12, 57.375)"
     assert reads in edgecat("info", "torch.tflite").stdout.splitlines()

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from edgecat import InputRecipe, ModelCard, ModelError, read_card
-from edgecat.model_file import onnx_entries, with_card
+from edgecat.formats import write_card
+from edgecat.formats.onnx import onnx_entries
 from edgecat.models import DEFAULT_MODEL
 
 CARD = ModelCard(
@@ -48,13 +49,13 @@ def test_a_card_survives_json() -> None:
 def test_a_card_in_a_tflite_file(tmp_path: Path) -> None:
     model = b"\x1c\x00\x00\x00TFL3" + bytes(range(256)) * 10
     path = tmp_path / "model.tflite"
-    path.write_bytes(with_card(model, CARD))
+    path.write_bytes(write_card(model, CARD))
     assert read_card(path) == dataclasses.replace(CARD, sha256=hashlib.sha256(model).hexdigest())
     assert path.read_bytes().startswith(model)
     with zipfile.ZipFile(path) as archive:  # as `unzip -l` and the Task Library see it
         assert archive.read("labels.txt") == b"cat\ndog\n"
         assert archive.testzip() is None
-    assert with_card(model, CARD) == with_card(model, CARD)
+    assert write_card(model, CARD) == write_card(model, CARD)
 
 
 def test_a_card_in_an_onnx_file(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_card_in_an_onnx_file(tmp_path: Path) -> None:
     ).SerializeToString()
     model += onnx_entries({"names": "{0: 'cat', 1: 'dog'}", "long": "x" * 70_000})
     path = tmp_path / "model.onnx"
-    path.write_bytes(with_card(model, CARD))
+    path.write_bytes(write_card(model, CARD))
     assert dataclasses.replace(read_card(path), sha256="") == CARD
     onnx.checker.check_model(onnx.load(path))
     properties = (

@@ -158,17 +158,16 @@ def test_the_card(server: Running) -> None:
 
 def test_imagenet_labels_and_their_groups() -> None:
     from edgecat import Classification, InputRecipe, ModelCard, Score
+    from edgecat.classifier import Scores
     from edgecat.server.vision_protocol import annotation
 
     groups = {"tabby": "cat", "tiger cat": "cat", "beagle": "dog", "sofa": "neither"}
     card = ModelCard(
         "imagenet", "mobilenet_v2", tuple(groups), InputRecipe(224, 224), groups=groups
     )
-    scores = (
-        Score("tabby", 0.375),
-        Score("tiger cat", 0.25),
-        Score("sofa", 0.25),
-        Score("beagle", 0.005),
+    scores = Scores(
+        Score(*each)
+        for each in (("tabby", 0.375), ("tiger cat", 0.25), ("sofa", 0.25), ("beagle", 0.005))
     )
     found = annotation(Classification("tabby", 0.375, "cat", scores, "LiteRT"), card)[
         "labelAnnotations"

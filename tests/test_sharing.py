@@ -126,7 +126,24 @@ def test_an_error_ends_the_threads(tmp_path: Path) -> None:
             assert not thread.is_alive(), caught
 
 
-def test_closing_while_others_are_at_work() -> None:
+def test_closing_while_others_are_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Engine] = []
+    closed: list[Engine] = []
+    open_engine = engines.open_engine
+
+    def watched(path: Path, engine: str, threads: int, device: str = "cpu") -> Engine:
+        new = open_engine(path, engine, threads, device)
+        close = new.close
+
+        def closing() -> None:
+            closed.append(new)
+            close()
+
+        monkeypatch.setattr(new, "close", closing)
+        opened.append(new)
+        return new
+
+    monkeypatch.setattr(engines, "open_engine", watched)
     classifier = Classifier()
     at_work = threading.Barrier(4)
     failed: list[str] = []
@@ -147,7 +164,7 @@ def test_closing_while_others_are_at_work() -> None:
     for thread in threads:
         thread.join(20)
     assert failed == ["the classifier is closed; open a new one"] * 3
-    assert not classifier._idle
+    assert {*map(id, closed)} == {*map(id, opened)}
     classifier.close()  # once more does no harm
 
 

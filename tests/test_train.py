@@ -116,7 +116,8 @@ def test_training_reads_photos_as_the_device_does(photos: Path) -> None:
 
 
 def test_training_and_the_engine_get_the_same_tensor() -> None:
-    from edgecat.engines import TensorSpec, input_table
+    from edgecat.engines import TensorSpec
+    from edgecat.engines.tensors import input_table
 
     recipe = InputRecipe(64, 64)
     pixels = read_pixels(CHELSEA, recipe)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgecat.card import typed
 from edgecat.cli.cloud import CloudVisionOption, YesOption, open_cloud_vision
 from edgecat.cli.configurations import find_configurations, parse_variants
 from edgecat.cli.describing import describing
@@ -21,7 +22,6 @@ from edgecat.cli.output import ProgressLine, complain, quiet_libraries, table
 from edgecat.engines import DEVICES
 from edgecat.errors import EdgecatError
 from edgecat.foreign.description import Description
-from edgecat.model_file import typed
 from edgecat.models import DEFAULT_MODEL
 from edgecat.photo import EncodedPhoto, read_encoded
 

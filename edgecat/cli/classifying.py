@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edgecat.classifier import Classification, Classifier
+from edgecat.card import ModelCard
+from edgecat.classifier import MANY_LABELS, Classification, Classifier
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 from edgecat.engines import cores
 from edgecat.errors import PhotoError
-from edgecat.model_file import ModelCard
 from edgecat.photo import EncodedPhoto, Photo, find_photos
-from edgecat.record import MANY_LABELS, as_record
 
 if TYPE_CHECKING:
     from edgecat.cloud.vision import CloudVision
@@ -228,7 +227,7 @@ def _as_json(top: int | None) -> Write:
     import json
 
     def write(name: str, result: Classification) -> None:
-        print(json.dumps(as_record(name, result, top), ensure_ascii=False), flush=True)
+        print(json.dumps(result.record(name, top), ensure_ascii=False), flush=True)
 
     return write
 

@@ -11,7 +11,7 @@ import typer
 
 from edgecat.engines import DEVICES, choose_engine, cores
 from edgecat.foreign.description import Description
-from edgecat.model_file import model_format
+from edgecat.formats import detect
 
 if TYPE_CHECKING:
     from edgecat.measure.latency.measurement import Configuration
@@ -57,7 +57,7 @@ def find_configurations(
 
     configurations = []
     for path in models:
-        chosen = choose_engine(model_format(path), engine, device)
+        chosen = choose_engine(detect(path), engine, device)
         for threads, batch in variants:
             configurations.append(Configuration(path, chosen, device, threads, batch, description))
     return configurations

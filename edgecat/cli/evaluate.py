@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgecat.card import base_names, typed
 from edgecat.classifier import Classifier
 from edgecat.cli.cloud import CloudVisionOption, YesOption, open_cloud_vision
 from edgecat.cli.describing import describing
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries, table
 from edgecat.errors import EdgecatError
 from edgecat.foreign.description import Description
-from edgecat.model_file import base_names, typed
 from edgecat.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
+from edgecat.card import ModelCard
 from edgecat.cli.output import numbers_of, rule_of, table
 from edgecat.measure.network.inspection import Inspection, inspect
 from edgecat.measure.network.network import TensorInfo
-from edgecat.model_file import ModelCard
 
 SHOWN_LABELS = 10
 
@@ -79,7 +79,7 @@ def _card_lines(card: ModelCard) -> Iterator[tuple[str, str]]:
         ", ".join(card.labels[:SHOWN_LABELS]) + (f" and {more} more" if more > 0 else ""),
     )
     if card.groups:
-        yield "groups", ", ".join(sorted({card.groups.get(label, label) for label in card.labels}))
+        yield "groups", ", ".join(sorted(Groups(card.labels, card.groups).names))
     mean, std = (
         f"({numbers_of(values)})" if isinstance(values, tuple) else numbers_of(values)
         for values in (recipe.mean, recipe.std)

@@ -12,7 +12,7 @@ import typer
 
 from edgecat.cli.output import table
 from edgecat.errors import DataError, ModelError
-from edgecat.model_file import read_card
+from edgecat.formats import read_card
 from edgecat.models import DEFAULT_MODEL
 
 SUFFIXES = (".tflite", ".onnx", ".keras")

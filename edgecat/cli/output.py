@@ -14,7 +14,7 @@ from edgecat.errors import EdgecatError
 from edgecat.printed import printed_by_libraries
 
 if TYPE_CHECKING:
-    from edgecat.photo import Channels, InputRecipe
+    from edgecat.card import Channels, InputRecipe
 
 
 def complain(text: object) -> None:

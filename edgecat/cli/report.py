@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
+from edgecat.card import base_names
 from edgecat.classifier import Classifier
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 from edgecat.errors import DataError, EdgecatError
-from edgecat.model_file import base_names
 from edgecat.models import DEFAULT_MODEL
 
 SUFFIXES = (".tflite", ".onnx")

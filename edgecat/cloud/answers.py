@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from edgecat.classifier import UNSURE, Classification, Score
+from edgecat.classifier import UNSURE, Classification, Score, Scores
 
 LABELS = ("cat", "dog", "neither")
 
@@ -56,7 +56,7 @@ def interpret(labels: Labels, threshold: float, engine: str) -> Classification:
     ranked = sorted(best.items(), key=lambda each: (-each[1], each[0] != "neither"))
     label, score = ranked[0]
     answer = label if score >= threshold else UNSURE
-    scores = tuple(Score(*each) for each in ranked)
+    scores = Scores(Score(*each) for each in ranked)
     return Classification(answer, score, answer, scores, engine)
 
 

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from types import TracebackType
 from typing import NamedTuple
 
+from edgecat.card import InputRecipe, ModelCard
 from edgecat.classifier import Classification
 from edgecat.cloud.answers import LABELS, Labels, interpret
 from edgecat.cloud.batch import MAX_RESULTS, MODEL, Answers, batches, request_labels
@@ -31,8 +32,7 @@ from edgecat.cloud.connection import (
 from edgecat.cloud.pricing import Estimate
 from edgecat.cloud.request import MAX_PHOTOS, PHOTOS_PER_MINUTE, SIDE, light
 from edgecat.errors import CloudError, PhotoError
-from edgecat.model_file import ModelCard
-from edgecat.photo import InputRecipe, Photo, read_encoded
+from edgecat.photo import Photo, read_encoded
 
 
 class Patience(NamedTuple):

@@ -10,14 +10,12 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
-import numpy as np
-
 from edgecat.errors import EngineError
-from edgecat.photo import InputRecipe, Pixels
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     import numpy.typing as npt
 
 Tensor: TypeAlias = "npt.NDArray[Any]"
@@ -148,54 +146,3 @@ def default_threads() -> int:
 def cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def input_table(recipe: InputRecipe, spec: TensorSpec) -> Tensor | None:
-    """What the model reads for each pixel value 0..255: normalised and, for integer inputs, quantised.
-
-    In the input's dtype, (256,), or (256, 3) where the recipe differs between R, G and B; None where it is the pixel value itself.
-    """
-    alike = not isinstance(recipe.mean, tuple) and not isinstance(recipe.std, tuple)
-    pixels = np.arange(256) if alike else np.arange(256)[:, np.newaxis].repeat(3, axis=1)
-    values = recipe.normalise(pixels)
-    if spec.dtype.kind == "f":
-        return values.astype(spec.dtype)
-    limits = np.iinfo(spec.dtype)
-    # Rounded and clipped: a bare astype truncates and wraps, which puts half of all values one step off.
-    table = np.clip(
-        np.rint(values / np.float32(spec.scale or 1)) + spec.zero_point, limits.min, limits.max
-    ).astype(spec.dtype)
-    return None if np.array_equal(table, pixels) else table
-
-
-def to_tensor(pixels: Pixels, table: Tensor | None, spec: TensorSpec) -> Tensor:
-    """What the engine reads for (height, width, 3) pixels, by one look-up in the table that `input_table` made."""
-    if (
-        table is not None and table.ndim == 2
-    ):  # channel by channel: a third of the time of one look-up with two indices
-        return np.stack(
-            [table[:, channel][pixels[..., channel]] for channel in range(3)],
-            axis=0 if spec.channels_first else 2,
-        )
-    tensor: Tensor = pixels if table is None else table[pixels]
-    return tensor.transpose(2, 0, 1) if spec.channels_first else tensor
-
-
-def output_table(spec: TensorSpec) -> npt.NDArray[np.float32] | None:
-    """What the model says with each byte of an integer output of 8 bits, (256,); None where its output is another."""
-    if not spec.scale or spec.dtype.itemsize != 1:
-        return None
-    return dequantise(np.arange(256, dtype=np.uint8).view(spec.dtype), None, spec)
-
-
-def dequantise(
-    tensor: Tensor, table: npt.NDArray[np.float32] | None, spec: TensorSpec
-) -> npt.NDArray[np.float32]:
-    """Scores as float32, by one look-up in the table that `output_table` made, if it made one: after a run, with cold caches, a third of the time."""
-    if table is not None:
-        return table.take(tensor.view(np.uint8))
-    scores = tensor.astype(np.float32, copy=bool(spec.scale))
-    if spec.scale:
-        scores -= spec.zero_point
-        scores *= spec.scale
-    return scores

@@ -1,10 +1,9 @@
-"""The model card of a model that edgecat did not make: what is known of it, put together; what is not known is asked for."""
+"""The model card of a model that edgecat did not make; the user is asked for what is unknown."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,19 +11,17 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from edgecat.card import Channels, InputRecipe, ModelCard
 from edgecat.engines import Engine, Tensor, TensorSpec, choose_engine, default_threads, open_engine
 from edgecat.errors import ModelError
-from edgecat.foreign.description import (
-    Description,
-    described_inside,
-    label_file_name,
-    parse_resize,
-    read_labels,
-)
-from edgecat.model_file import LABELS_NAME, ModelCard, find_card, model_format, read_card, with_card
-from edgecat.photo import Channels, InputRecipe
+from edgecat.files import may_replace, whole_file
+from edgecat.foreign.description import Description, described_inside, parse_resize
+from edgecat.foreign.label_file import read_labels
+from edgecat.foreign.tflite_metadata import label_file_name
+from edgecat.formats import LABELS_NAME, detect, find_card, read_card, write_card
 
-BACKGROUND = "background"  # the first of 1,001 outputs of a model whose label file has 1,000 lines, as the first MobileNets have it
+# The first of 1,001 outputs if the label file has 1,000 lines, as with the first MobileNets.
+BACKGROUND = "background"
 _USUAL_RANGES = (
     (-1.0, 1.0),
     (0.0, 1.0),
@@ -55,7 +52,7 @@ def describe(
     path: Path, engine: Engine, given: Description, earlier: ModelCard | None = None
 ) -> Described:
     """The card of a model without one, or with an `earlier` one that `given` changes. Raises ModelError that names all that is missing."""
-    kind, spec, model = model_format(path), engine.input, path.read_bytes()
+    kind, spec, model = detect(path), engine.input, path.read_bytes()
     known: dict[str, tuple[Any, str]] = {}
 
     def learn(source: str, said: Description) -> None:
@@ -132,7 +129,7 @@ def label(
 
     An earlier card is changed by what is given, unless 'edgecat export' made it: that one was verified.
     """
-    kind = model_format(path)
+    kind = detect(path)
     if kind == "keras":
         raise ModelError(
             f"{path}: a Keras checkpoint; make a model file of it with: edgecat export {path} --int8"
@@ -144,10 +141,7 @@ def label(
         )
     if out.suffix != path.suffix:
         raise ModelError(f"{out}: expected a name that ends in {path.suffix}")
-    if out.exists() and not overwrite and not _labelled_by_edgecat(out):
-        raise ModelError(
-            f"{out}: exists and was not made by 'edgecat label'; give --force to overwrite it, or another --out"
-        )
+    may_replace(out, overwrite, _labelled_by_edgecat, "edgecat label", error=ModelError)
     engine = open_engine(path, choose_engine(kind), default_threads())
     try:
         card, sources = describe(path, engine, given, earlier)
@@ -163,14 +157,12 @@ def label(
         if kind == "tflite"
         else LABELS_NAME
     )
-    content = with_card(model, card, labels_name)
-    part = out.with_name(f".{out.name}.part")
+    content = write_card(model, card, labels_name)
     try:
-        part.write_bytes(content)
-        shutil.copymode(path, part)
-        os.replace(part, out)
+        with whole_file(out) as part:
+            part.write_bytes(content)
+            shutil.copymode(path, part)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise ModelError(
             f"{out}: cannot be written ({error.strerror}); give another file with --out"
         ) from None

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Protocol
 
+from edgecat.card import ModelCard
 from edgecat.classifier import Classification, Classifier
 from edgecat.errors import DataError, PhotoError
+from edgecat.labels import Groups
 from edgecat.measure.evaluation import WORST, Evaluation, Mistake, wilson_interval
 from edgecat.measure.labelled_photos import LabelledPhoto, find_labelled_photos, loose_photos
-from edgecat.model_file import ModelCard
 from edgecat.photo import Photo
 
 __all__ = [
@@ -74,15 +75,15 @@ def evaluate(
     """
     card = system.card
     by_label = judged_by_label(card, (photo.label for photo in photos), system.name)
-    groups = {card.groups.get(label, label) for label in card.labels}
-    compared = sorted({card.groups.get(photo.label, photo.label) for photo in photos})
+    groups = Groups(card.labels, card.groups)
+    compared = sorted({groups.of(photo.label) for photo in photos})
     result = Evaluation(
         model=system.name,
         engine=system.engine,
         file_bytes=system.path.stat().st_size if isinstance(system, Classifier) else None,
-        knows_neither="neither" in groups,
+        knows_neither="neither" in groups.names,
         groups={} if by_label else card.groups,
-        compared=compared if len(compared) < len(groups) else (),
+        compared=compared if len(compared) < len(groups.names) else (),
     )
     waiting = iter(photos)
     done = 0
@@ -110,7 +111,7 @@ def judged_by_label(card: ModelCard, labels: Iterable[str], model: str) -> bool:
     Raise DataError if one is neither.
     """
     given = set(labels)
-    groups = sorted({card.groups.get(label, label) for label in card.labels})
+    groups = sorted(Groups(card.labels, card.groups).names)
     unknown = sorted(given - {*card.labels, *groups})
     if unknown:
         more = f", or any of its {len(card.labels)} labels" if card.groups else ""

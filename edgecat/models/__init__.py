@@ -1,4 +1,4 @@
-"""Where the model is that comes along; apart, so that to import edgecat is not to import pathlib too."""
+"""The default model. Its path is here so that `import edgecat` need not import pathlib."""
 
 from __future__ import annotations
 

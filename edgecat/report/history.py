@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edgecat.card import typed
 from edgecat.errors import DataError
-from edgecat.model_file import typed
 
 _EXPECTED = "expected a run folder of edgecat train, or the history.csv in it"
 _COLUMNS = {"epoch", "training_loss", "validation_loss", "accuracy"}

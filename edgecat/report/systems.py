@@ -11,12 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from edgecat.card import typed
 from edgecat.classifier import Classifier
 from edgecat.cloud.pricing import dollars_of_a_million
 from edgecat.errors import DataError, PhotoError
 from edgecat.measure import board
 from edgecat.measure.latency.stages import STAGES, clocked, photo_steps
-from edgecat.model_file import typed
 from edgecat.report.records import Record
 
 MEASUREMENTS = 50  # of each system's latency

@@ -17,7 +17,6 @@ from starlette.types import ASGIApp
 from edgecat.classifier import Classifier
 from edgecat.errors import PhotoError
 from edgecat.photo import EncodedPhoto
-from edgecat.record import as_record
 from edgecat.server import vision_protocol as protocol
 from edgecat.server.answers import HANDLERS, json_answer
 from edgecat.server.bodies import MULTIPART, Bodies, check_content_type, photo_of_form
@@ -122,7 +121,7 @@ class _Server:
             raise RefusedError(504, protocol.TOO_LATE["message"])
         if isinstance(answer.result, PhotoError):
             raise RefusedError(400, str(answer.result))
-        return json_answer(as_record(name or "-", answer.result, top), request)
+        return json_answer(answer.result.record(name or "-", top), request)
 
     async def model(self, _: Request) -> Response:
         return Response(self._card, media_type="application/json")

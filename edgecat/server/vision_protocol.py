@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgecat.card import ModelCard
 from edgecat.classifier import Classification
-from edgecat.model_file import ModelCard
+from edgecat.labels import Groups
 
 MAX_BODY = 10 * 1024 * 1024  # bytes of JSON a request
 MAX_PHOTO = 20 * 1024 * 1024  # bytes
@@ -90,10 +91,7 @@ def annotation(
     Groups score at least as well as `neither`, labels at least MIN_SCORE. A photo without any
     has no labelAnnotations, as in the service's answers.
     """
-    sums: dict[str, float] = {}
-    for label, score in result.scores:
-        group = card.groups.get(label, label)
-        sums[group] = sums.get(group, 0.0) + score
+    sums = Groups(card.labels, card.groups).sums(result.scores)
     least = max(MIN_SCORE, sums.get("neither", 0.0))
     shown = [
         (*GROUPS[group], score)

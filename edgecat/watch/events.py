@@ -1,4 +1,4 @@
-"""Classify frames and report what appears and what goes."""
+"""Frames -> scores -> what appears and what goes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import time
 from collections.abc import Generator, Iterable, Sequence
 from typing import NamedTuple
 
+from edgecat.card import ModelCard
 from edgecat.classifier import Classification, Classifier
 from edgecat.errors import ModelError
-from edgecat.model_file import ModelCard
+from edgecat.labels import Groups
 from edgecat.watch.frame import Frame
 from edgecat.watch.presence import Change, Hysteresis, Presence
 
@@ -16,7 +17,7 @@ NOTHING = "neither"
 
 
 class Event(NamedTuple):
-    """A change and the frame that decided it, if any."""
+    """A change, and the frame that decided it, if one did."""
 
     change: Change
     frame: Frame | None
@@ -28,43 +29,37 @@ def watch(
     labels: Sequence[str] = (),
     hysteresis: Hysteresis | None = None,
 ) -> Generator[Event, None, None]:
-    """Yield what appears in `frames` and what goes, as it happens.
+    """What appears in `frames` and what goes, as it happens; a None among them says that there is none right now.
 
-    None among the frames means that there is no new frame at that moment.
-    `labels` are labels or groups of the model. By default they are cat and dog;
-    for a model without them, every group but "neither".
-    Raise ModelError, and whatever `frames` raises.
+    `labels` may be labels or groups of the model; else they are cat and dog, or of a model without them all but "neither".
+    Raises ModelError, and what `frames` raises.
     """
-    presence = Presence(watched(classifier.card, labels), hysteresis)
+    card = classifier.card
+    groups = Groups(card.labels, card.groups)
+    presence = Presence(watched(card, labels), hysteresis)
     for frame in frames:
         if frame is None:
             changes = presence.step(None, time.monotonic())
         else:
             result = classifier.classify(frame.pixels)
-            changes = presence.step(_scores(result, classifier.card), frame.at)
+            changes = presence.step(_scores(result, groups), frame.at)
         for change in changes:
             yield Event(change, frame)
 
 
 def watched(card: ModelCard, labels: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the labels and groups to watch for.
-
-    Raise ModelError if the model has no such label or group.
-    """
-    groups = tuple(dict.fromkeys(card.groups.get(label, label) for label in card.labels))
+    """The labels and groups to watch for. Raises ModelError."""
+    groups = Groups(card.labels, card.groups).names
     for label in labels:
         if label not in groups and label not in card.labels:
             raise ModelError(f"'{label}' is no label of this model; expected {', '.join(groups)}")
-    if labels:
-        return tuple(labels)
-    pets = tuple(group for group in groups if group in ("cat", "dog"))
-    return pets or tuple(group for group in groups if group != NOTHING)
+    return (
+        tuple(labels)
+        or tuple(group for group in groups if group in ("cat", "dog"))
+        or tuple(group for group in groups if group != NOTHING)
+    )
 
 
-def _scores(result: Classification, card: ModelCard) -> dict[str, float]:
-    """Return the score of each label, and of each group the sum of its labels' scores."""
-    sums: dict[str, float] = {}
-    for label, score in result.scores:
-        group = card.groups.get(label, label)
-        sums[group] = sums.get(group, 0.0) + score
-    return {**dict(result.scores), **sums}
+def _scores(result: Classification, groups: Groups) -> dict[str, float]:
+    """Return the score of each label and the sum of each group."""
+    return {**dict(result.scores), **groups.sums(result.scores)}

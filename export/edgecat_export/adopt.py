@@ -13,10 +13,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from edgecat.card import InputRecipe, ModelCard
 from edgecat.errors import ExportError, ModelError
-from edgecat.foreign.description import Description, read_labels
-from edgecat.model_file import ModelCard
-from edgecat.photo import InputRecipe
+from edgecat.foreign.description import Description
+from edgecat.foreign.label_file import read_labels
 from edgecat_export import checkpoint
 from edgecat_export.child import Said
 from edgecat_export.fold import TRAINING_ONLY

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import keras
 
+from edgecat.card import Channels, InputRecipe
 from edgecat.errors import DataError, ModelError
-from edgecat.photo import Channels, InputRecipe
 from edgecat_export.efficientnet_lite import efficientnet_lite
 from edgecat_export.names import ARCHITECTURES as NAMES
 from edgecat_export.names import unknown_architecture

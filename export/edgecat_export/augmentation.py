@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
-from edgecat.photo import InputRecipe, Pixels, decode, resize
+from edgecat.card import InputRecipe
+from edgecat.photo import Pixels, decode, resize
 
 IN_SCENE = 0.2  # share of the photos that are pasted into a scene, where there are scenes
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgecat.model_file import ModelCard, with_card
+from edgecat.card import ModelCard
+from edgecat.formats import write_card
 from edgecat.photo import Pixels
 from edgecat_export.child import Said
 from edgecat_export.dataset import normalise
@@ -244,13 +245,13 @@ def _prove(
     )
     described = with_metadata(converted, card)
     file = job.folder / f"{precision}.{kind}"
-    file.write_bytes(with_card(described, card))
+    file.write_bytes(write_card(described, card))
     source.said.put(f"verifying {precision} {kind}")
     verification = verify(
         file, source.inputs, source.reference, source.targets, source.groups, job.answers
     )
     file.write_bytes(
-        with_card(described, dataclasses.replace(card, verification=verification.record()))
+        write_card(described, dataclasses.replace(card, verification=verification.record()))
     )
     return Built(
         verification,

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from edgecat.card import InputRecipe
 from edgecat.errors import DataError
-from edgecat.photo import InputRecipe
 from edgecat_export.names import Ranges, Statistics
 
 SAMPLE = 1000  # values kept of each photo and layer: all logits of an ImageNet model

@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgecat.card import ModelCard
 from edgecat.errors import ModelError
-from edgecat.model_file import ZIP_NAME, ModelCard, read_card
+from edgecat.formats import read_card
+from edgecat.formats.archive import ZIP_NAME
 from edgecat_export.names import ARCHITECTURES, unknown_architecture
 
 if TYPE_CHECKING:

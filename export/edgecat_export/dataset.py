@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgecat.card import InputRecipe, ModelCard
 from edgecat.errors import DataError, PhotoError
 from edgecat.labels import imagenet_name
 from edgecat.measure.accuracy import (
@@ -21,8 +22,7 @@ from edgecat.measure.accuracy import (
     judged_by_label,
     loose_photos,
 )
-from edgecat.model_file import ModelCard
-from edgecat.photo import InputRecipe, decode, read_pixels
+from edgecat.photo import decode, read_pixels
 
 CALIBRATION_PHOTOS = 500
 VERIFICATION_PHOTOS = 1000

@@ -15,8 +15,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from edgecat.card import InputRecipe
 from edgecat.files import cache_folder
-from edgecat.photo import InputRecipe, read_pixels
+from edgecat.photo import read_pixels
 from edgecat_export.dataset import normalise
 from edgecat_export.fold import fold_batch_normalization
 

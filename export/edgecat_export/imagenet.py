@@ -10,9 +10,10 @@ import warnings
 import zipfile
 from pathlib import Path
 
+from edgecat.card import ModelCard
 from edgecat.errors import DataError, ModelError
+from edgecat.formats.archive import ZIP_NAME
 from edgecat.labels import imagenet_classes, imagenet_groups
-from edgecat.model_file import ZIP_NAME, ModelCard
 from edgecat_export.architectures import find_architecture
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgecat.photo import InputRecipe, Pixels
+from edgecat.card import InputRecipe
+from edgecat.photo import Pixels
 from edgecat_export.dataset import normalise
 
 if TYPE_CHECKING:

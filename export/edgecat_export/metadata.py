@@ -11,8 +11,9 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
-from edgecat.model_file import LABELS_NAME, ModelCard, onnx_entries
-from edgecat.photo import Channels
+from edgecat.card import Channels, ModelCard
+from edgecat.formats import LABELS_NAME
+from edgecat.formats.onnx import onnx_entries
 
 _IMAGE_PROPERTIES, _FEATURE_PROPERTIES = 2, 1  # union ContentProperties
 _NORMALIZATION_OPTIONS = 1  # union ProcessUnitOptions

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edgecat.card import InputRecipe, ModelCard, base_names
 from edgecat.errors import ExportError, ModelError
 from edgecat.foreign.description import Description
-from edgecat.model_file import ModelCard, base_names, read_card
-from edgecat.photo import InputRecipe
+from edgecat.formats import read_card
 from edgecat_export import checkpoint as checkpoints
 from edgecat_export.build import Built, Job, build
 from edgecat_export.child import Said, explained, in_child

@@ -21,11 +21,11 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from edgecat.card import InputRecipe, ModelCard
 from edgecat.classifier import Classifier
 from edgecat.errors import DataError, ExportError, ModelError
+from edgecat.formats import read_card
 from edgecat.measure.accuracy import LabelledPhoto, evaluate
-from edgecat.model_file import ModelCard, read_card
-from edgecat.photo import InputRecipe
 from edgecat.report.plots import draw_history
 from edgecat_export import checkpoint
 from edgecat_export.architectures import (

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any, TypeAlias
 
 from edgecat.errors import EdgecatError
+from edgecat.formats import detect
 from edgecat.measure.latency.cold_start import MEMORY
 from edgecat.measure.latency.measurement import Measurement
 from edgecat.measure.latency.series import summarise
@@ -14,7 +15,6 @@ from edgecat.measure.latency.stages import STAGES
 from edgecat.measure.network.inspection import inspect
 from edgecat.measure.network.network import Network
 from edgecat.measure.peak import peak_gmacs
-from edgecat.model_file import model_format
 
 Record: TypeAlias = "dict[str, Any]"
 
@@ -126,7 +126,7 @@ def _work(measurement: Measurement, network: Network | None, median_ms: float) -
 
 def _peak_gmacs(measurement: Measurement) -> float | None:
     configuration = measurement.configuration
-    if configuration.device != "cpu" or model_format(configuration.model) != "tflite":
+    if configuration.device != "cpu" or detect(configuration.model) != "tflite":
         return None
     int8 = measurement.classifier.card.precision == "int8"
     return peak_gmacs(configuration.engine, configuration.threads, int8)

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgecat.card import ModelCard
 from edgecat.errors import ModelError
+from edgecat.formats import detect, read_card
 from edgecat.measure.network.keras import read_keras
 from edgecat.measure.network.network import Network
 from edgecat.measure.network.onnx import read_onnx
 from edgecat.measure.network.tflite import read_tflite
-from edgecat.model_file import ModelCard, model_format, read_card
 
 # Format -> its reader, and the package to install if the reader's library is missing.
 _READERS: dict[str, tuple[Callable[[Path], Network], str]] = {
@@ -50,7 +51,7 @@ def inspect(path: Path) -> Inspection:
 
     .tflite files need the package `ai_edge_litert`, .onnx files need `onnx`.
     """
-    kind = model_format(path)
+    kind = detect(path)
     card, missing = None, ""
     try:
         card = read_card(path)
