@@ -191,7 +191,7 @@ def test_a_model_that_is_no_image_classifier_is_refused(
 ) -> None:
     done = refusals[name]
     assert (done.returncode, done.stdout) == (1, "")
-    where = "" if name == "lanczos" else f"{models / name}.keras: "
+    where = "lanczos-fp32.tflite: " if name == "lanczos" else f"{models / name}.keras: "
     assert done.stderr.splitlines()[-1] == f"edgecat: {where}{REFUSED[name][1]}"
     assert "Traceback" not in done.stderr
     assert not (models / "out").exists()

@@ -165,7 +165,7 @@ def test_the_published_weights_as_int8_in_edgecats_runtime(
 
 
 def test_a_classifier_starts_from_the_whole_network_or_its_base(tmp_path: Path) -> None:
-    from edgecat_export.architectures import build_classifier
+    from edgecat_export.networks import build_classifier
 
     whole, base = tmp_path / "whole.weights.h5", tmp_path / "base.weights.h5"
     network = lite(0, 64, top=True)

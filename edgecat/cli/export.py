@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +13,11 @@ import typer
 
 from edgecat.cli.describing import Labels, Mean, Std, described
 from edgecat.cli.output import ProgressLine, complain, needs_export_extra, quiet_libraries
+from edgecat.cli.tables import architectures, checkpoints, either, formats
 from edgecat.errors import EdgecatError
 
 if TYPE_CHECKING:
-    from edgecat_export.build import Built
+    from edgecat_export.job import Built
     from edgecat_export.pipeline import Exported
 
 EXPLAINED_LAYERS = 15
@@ -27,7 +28,8 @@ def export(
         str,
         typer.Argument(
             metavar="NAME|FILE.keras",
-            help="mobilenet or mobilenet_v2, whose checkpoints come along, or a Keras file of your own; with --weights also resnet50.",
+            help=f"{either(checkpoints())}, whose checkpoints come along, or a Keras file of your own; "
+            f"with --weights, {either(architectures(having='imagenet'))}.",
             show_default=False,
         ),
     ],
@@ -42,7 +44,9 @@ def export(
         bool, typer.Option("--fp16", help="Half-precision weights: half the size.")
     ] = False,
     fp32: Annotated[bool, typer.Option("--fp32", help="As trained.")] = False,
-    format_: Annotated[str, typer.Option("--format", help="tflite, onnx or all.")] = "all",
+    format_: Annotated[
+        str, typer.Option("--format", help=f"{either((*formats(), 'all'))}.")
+    ] = "all",
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -132,10 +136,10 @@ def export(
     """
     if weights is None and (size is not None or alpha is not None):
         raise typer.BadParameter("--size and --alpha belong to --weights; a checkpoint has its own")
-    formats = {"tflite": ("tflite",), "onnx": ("onnx",), "all": ("tflite", "onnx")}.get(format_)
-    if formats is None:
+    if format_ not in (*formats(), "all"):
+        expected = either((*formats(), "all"))
         raise typer.BadParameter(
-            f"unknown format '{format_}'; expected tflite, onnx or all", param_hint="--format"
+            f"unknown format '{format_}'; expected {expected}", param_hint="--format"
         )
     if io not in ("uint8", "int8"):
         raise typer.BadParameter(f"unknown type '{io}'; expected uint8 or int8", param_hint="--io")
@@ -151,9 +155,10 @@ def export(
     progress = ProgressLine()
     with needs_export_extra("exporting"):
         from edgecat_export.checkpoint import find_checkpoint
+        from edgecat_export.pipeline import Request
         from edgecat_export.pipeline import export as export_files
 
-        given = described(labels, mean, std)
+        description = described(labels, mean, std)
         with contextlib.ExitStack() as kept:
             if weights is None:
                 checkpoint = find_checkpoint(source)
@@ -165,27 +170,30 @@ def export(
                     size,
                     alpha,
                 )
-            exported = export_files(
+            request = Request(
                 checkpoint,
                 out,
                 precisions,
-                formats,
+                formats() if format_ == "all" else (format_,),
                 data or (),
                 name,
                 force,
                 max_drop,
+                min_agreement,
                 seed,
-                progress.say,
-                given,
+                description,
                 io,
                 mixed,
                 explain,
-                min_agreement,
             )
-    _show(exported)
+            exported = export_files(request, progress.say)
+    _show([file for file in exported if file.built])
     for file in exported:
-        for shortfall in file.built.shortfalls:
-            complain(f"{file.name}: not written: {shortfall}; {_advice(file.built, bool(data))}")
+        for problem in file.problems:
+            advice = (
+                "" if file.failure or not file.built else f"; {_advice(file.built, bool(data))}"
+            )
+            complain(f"{problem}{advice}")
     written = [file.path for file in exported if file.path]
     if written:
         progress.say(f"next: edgecat classify --model {written[0]} PHOTO")
@@ -194,42 +202,58 @@ def export(
 
 
 def _show(exported: Sequence[Exported]) -> None:
+    """Print the table of files, and below it what is known of classes and layers."""
+    if not exported:
+        return
     width = max(len(file.name) for file in exported)
-    print(
-        f"{'file':<{width}}  {'size':>8}  {'agreement':>9}  {'points lost':>11}  {'one thread':>10}  verified on"
-    )
+    columns = f"{'size':>8}  {'agreement':>9}  {'points lost':>11}  {'one thread':>10}  verified on"
+    print(f"{'file':<{width}}  {columns}")
     for file in exported:
-        built, seen = file.built, file.built.verification
-        lost = "-" if seen.accuracy is None else f"{seen.accuracy_lost:.2f}"
-        print(
-            f"{file.name:<{width}}  {file.bytes / 1e6:>5.2f} MB  {seen.agreement:>9.2%}  {lost:>11}  {built.latency_ms:>7.2f} ms  {seen.count} {seen.inputs}"
-            + ("" if file.path else "  NOT WRITTEN")
-        )
+        if file.built:
+            print(f"{file.name:<{width}}  {_figures(file, file.built)}")
     for file in exported:
-        if file.built.verification.classes:
+        if file.built and file.built.verification.classes:
             classes = ", ".join(
                 f"{name} {own:.2%} ({100 * (own - keras):+.2f})"
                 for name, (own, keras) in file.built.verification.classes.items()
             )
             print(f"{file.name}: right on {classes}")
     for file in exported:
-        if file.built.noise:
-            print(
-                f"\n{file.name}: signal-to-noise ratio of each layer, worst first: if it alone were int8, and in the file with all before it"
-            )
-            for layer, (alone, inside) in list(file.built.noise.items())[:EXPLAINED_LAYERS]:
-                print(
-                    f"  {layer:<32}  {alone:>5.1f} dB  {'' if inside is None else f'{inside:>5.1f} dB'}".rstrip()
-                )
+        if file.built and file.built.noise:
+            _show_noise(file.name, file.built.noise)
+
+
+def _figures(file: Exported, built: Built) -> str:
+    verification = built.verification
+    lost = "-" if verification.accuracy is None else f"{verification.accuracy_lost:.2f}"
+    columns = [
+        f"{file.bytes / 1e6:>5.2f} MB",
+        f"{verification.agreement:>9.2%}",
+        f"{lost:>11}",
+        f"{built.latency_ms:>7.2f} ms",
+        f"{verification.count} {verification.inputs}",
+    ]
+    return "  ".join(columns if file.path else [*columns, "NOT WRITTEN"])
+
+
+def _show_noise(name: str, noise: Mapping[str, tuple[float, float | None]]) -> None:
+    print(
+        f"\n{name}: signal-to-noise ratio of each layer, worst first: "
+        "if it alone were int8, and in the file with all before it"
+    )
+    for layer, (alone, inside) in list(noise.items())[:EXPLAINED_LAYERS]:
+        in_file = "" if inside is None else f"{inside:>5.1f} dB"
+        print(f"  {layer:<32}  {alone:>5.1f} dB  {in_file}".rstrip())
 
 
 def _advice(built: Built, photos: bool) -> str:
     if not photos:
         return "calibrate on photos like yours with --data, or take --fp16"
+    if built.float_layers:
+        return "take --fp16"
     return (
-        "take --fp16"
-        if built.float_layers
-        else "allow layers in float32 with --mixed, or take --fp16; --explain shows which layers lose most"
+        "allow layers in float32 with --mixed, or take --fp16; "
+        "--explain shows which layers lose most"
     )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecat.errors import ModelError
 from edgecat.model_file import ZIP_NAME, ModelCard, read_card
-from edgecat_export.names import ARCHITECTURES, unknown_architecture
+from edgecat_export.architectures import ARCHITECTURES, unknown_architecture
 
 if TYPE_CHECKING:
     import keras
@@ -36,7 +36,7 @@ def find_checkpoint(name: str) -> Path:
             raise ModelError(
                 f"{name}: no checkpoint comes along; train one with 'edgecat train {name}', and give its model.keras"
             )
-        raise unknown_architecture(name, ARCHITECTURES)
+        raise unknown_architecture(name)
     return shipped
 
 

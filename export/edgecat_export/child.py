@@ -84,7 +84,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (OSError, MemoryError) as error:
-        raise _in_words(error, "exporting", tempfile.gettempdir()) from error
+        raise in_words(error, "exporting", tempfile.gettempdir()) from error
 
 
 def _work(
@@ -110,7 +110,7 @@ def _work(
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         result = work(*arguments, said), None
     except Exception as error:  # converters raise all kinds
-        result = None, _in_words(error, said.last, str(folder.parent))
+        result = None, in_words(error, said.last, str(folder.parent))
     try:
         pipe.send(result)
     except BrokenPipeError:  # nobody is there to hear it
@@ -131,7 +131,7 @@ def _end_with_parent(folder: Path) -> None:
         os._exit(1)
 
 
-def _in_words(error: Exception, doing: str, temporary: str) -> EdgecatError:
+def in_words(error: Exception, doing: str, temporary: str) -> EdgecatError:
     if isinstance(error, EdgecatError):
         return error
     if isinstance(error, ModuleNotFoundError):

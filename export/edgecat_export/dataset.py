@@ -218,11 +218,6 @@ def pixel_batches(
             )
 
 
-def normalise(pixels: npt.NDArray[np.uint8], recipe: InputRecipe) -> npt.NDArray[np.float32]:
-    """What the Keras model reads: (pixel - mean) / std, float32, in the shape of `pixels`."""
-    return recipe.normalise(pixels)
-
-
 def repeats(dataset: Dataset) -> dict[Part, int]:
     """How often an epoch repeats the photos of each label and origin.
 

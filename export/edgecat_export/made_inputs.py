@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgecat.photo import InputRecipe, Pixels
-from edgecat_export.dataset import normalise
 
 if TYPE_CHECKING:
     import keras
@@ -42,7 +41,7 @@ def made_inputs(model: keras.Model, recipe: InputRecipe) -> Pixels:
     pictures = noise(recipe)
     for start in range(0, len(pictures), AT_ONCE):
         some = slice(start, start + AT_ONCE)
-        values = tf.constant(normalise(pictures[some], recipe))
+        values = tf.constant(recipe.normalise(pictures[some]))
         wanted = tf.one_hot(np.arange(start, start + len(values)) % labels, labels)
         for _ in range(STEPS):
             values = climbed(values, wanted)

@@ -1,4 +1,4 @@
-"""What a frozen base makes of photos: computed once and kept on disk, so that a head learns from it in seconds."""
+"""Features of photos: computed once by a frozen network, and kept on disk."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ import numpy.typing as npt
 
 from edgecat.files import cache_folder
 from edgecat.photo import InputRecipe, read_pixels
-from edgecat_export.dataset import normalise
 from edgecat_export.fold import fold_batch_normalization
 
-AT_ONCE = 512  # photos a file: what a kill can cost
+AT_ONCE = 512  # photos a file: the most that are lost when the process is killed
 BATCH = 32
 
 Features = npt.NDArray[np.float32]  # (photos, channels)
@@ -30,12 +29,11 @@ class Base:
     """A network up to its features, frozen."""
 
     def __init__(self, model: keras.Model, recipe: InputRecipe) -> None:
-        """`model` takes what `recipe` makes of photos, and ends in (batch, channels)."""
+        """`model` takes photos as `recipe` makes them; its output is (batch, channels)."""
         self.folded = fold_batch_normalization(model)
         self.recipe = recipe
-        content = hashlib.sha256(
-            json.dumps([type(layer).__name__ for layer in model.layers]).encode()
-        )
+        layers = json.dumps([type(layer).__name__ for layer in model.layers])
+        content = hashlib.sha256(layers.encode())
         for weight in model.get_weights():
             content.update(f"{weight.shape}".encode() + weight.tobytes())
         self.digest = content.hexdigest()
@@ -46,26 +44,27 @@ class Base:
         mirrored: bool = False,
         on_step: Callable[[int], None] = lambda done: None,
     ) -> Features:
-        """Of the photos as the device reads them, or of their mirror images; (photos, channels), with the precision of float16.
+        """Return the features of photos or of their mirror images, rounded to float16.
 
-        A file of them is found again only for the same photos in the same order, weights, recipe and version of edgecat.
+        The cache is used for the same photos in the same order, with the same weights, recipe and
+        version of edgecat. `on_step` is called with the number of photos done.
         """
         parts = []
         for start in range(0, len(photos), AT_ONCE):
             some = photos[start : start + AT_ONCE]
-            contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in some]
-            key = hashlib.sha256(
-                json.dumps(
-                    [version("edgecat"), self.digest, repr(self.recipe), mirrored, contents]
-                ).encode()
-            ).hexdigest()
-            found = _kept(f"{key}.npy", len(some))
-            if found is None:
-                found = self._compute(some, mirrored).astype(np.float16)
-                _keep(f"{key}.npy", found)
-            parts.append(found)
+            name = f"{self._key(some, mirrored)}.npy"
+            features = _load(name, len(some))
+            if features is None:
+                features = self._compute(some, mirrored).astype(np.float16)
+                _store(name, features)
+            parts.append(features)
             on_step(start + len(some))
         return np.concatenate(parts).astype(np.float32)
+
+    def _key(self, photos: Sequence[Path], mirrored: bool) -> str:
+        contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in photos]
+        parts = [version("edgecat"), self.digest, repr(self.recipe), mirrored, contents]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _compute(self, photos: Sequence[Path], mirrored: bool) -> Features:
         features: Features = self.folded.predict(_Photos(photos, self.recipe, mirrored), verbose=0)
@@ -83,17 +82,13 @@ class _Photos(keras.utils.PyDataset):  # type: ignore[misc]
         return math.ceil(len(self.photos) / BATCH)
 
     def __getitem__(self, index: int) -> tuple[Features]:
-        pixels = np.stack(
-            [
-                read_pixels(path, self.recipe)
-                for path in self.photos[index * BATCH : (index + 1) * BATCH]
-            ]
-        )
-        return (normalise(pixels[:, :, ::-1] if self.mirrored else pixels, self.recipe),)
+        paths = self.photos[index * BATCH : (index + 1) * BATCH]
+        pixels = np.stack([read_pixels(path, self.recipe) for path in paths])
+        return (self.recipe.normalise(pixels[:, :, ::-1] if self.mirrored else pixels),)
 
 
-def _kept(name: str, photos: int) -> npt.NDArray[np.float16] | None:
-    """What was computed before; None where there is nothing, or something broken."""
+def _load(name: str, photos: int) -> npt.NDArray[np.float16] | None:
+    """Return features from the cache; None if there are none, or a broken file."""
     try:
         features = np.load(cache_folder() / "features" / name)
     except (OSError, ValueError, EOFError):
@@ -101,8 +96,8 @@ def _kept(name: str, photos: int) -> npt.NDArray[np.float16] | None:
     return features if features.dtype == np.float16 and features.shape[0] == photos else None
 
 
-def _keep(name: str, features: npt.NDArray[np.float16]) -> None:
-    """Whole or not at all, whoever else writes at the same time; where nothing can be written, they are computed again next time."""
+def _store(name: str, features: npt.NDArray[np.float16]) -> None:
+    """Write features whole or not at all; they stay uncached if the folder is not writable."""
     with suppress(OSError):
         folder = cache_folder() / "features"
         folder.mkdir(parents=True, exist_ok=True)

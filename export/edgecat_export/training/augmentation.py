@@ -23,10 +23,9 @@ def augment(
 ) -> Pixels:
     """Return the pixels of a random variant of `photo`; with `strength` 0, at most mirrored.
 
-    Training photos that were squashed, scaled down and compressed twice have lost their shape and
-    sharpness; photos in the world have not. So every class is seen with both: shape, sharpness
-    and compression vary at random, and cannot tell one class from another.
-    Some photos are pasted, small, into one of `scenes`, as an animal far away is seen.
+    Shape, sharpness and compression vary at random in every class. Otherwise the network would
+    learn them: the photos of some training sets were squashed, scaled down and compressed twice.
+    Some photos are pasted, small, into one of `scenes`, like an animal far away.
     """
     image = decode(photo, at_least=(2 * recipe.width, 2 * recipe.height))
 
@@ -82,7 +81,7 @@ def augment(
 def _pasted_into(scene: Image.Image, image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Return `scene` with `image` in it: 4 to 36 % of its area, its edges blended in.
 
-    A sharp edge would tell that something was pasted, and so would a shape that is always the same.
+    The network would learn a sharp edge, or a shape that is always the same.
     """
     if rng.random() < 0.5:
         scene = scene.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

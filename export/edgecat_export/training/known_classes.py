@@ -1,8 +1,8 @@
-"""A head that still knows ImageNet's classes.
+"""A head that keeps ImageNet's classes.
 
-Where labels are groups of ImageNet's classes (`cat`, `dog`, `neither`), a label's logit is the sum
-of what is learnt from the photos and of the best ImageNet logit in its group. What no training
-photo shows, such as a zebra, is then still more like a class of `neither` than like a dog.
+It is for labels that are groups of these classes (`cat`, `dog`, `neither`). A label's logit is the
+sum of a logit learnt from the photos and of the best ImageNet logit in its group. So an animal
+that no training photo shows, such as a zebra, stays nearer to `neither` than to `dog`.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def imagenet_head(network: keras.Model) -> tuple[Array, Array]:
 def with_known_classes(
     model: keras.Model, labels: Sequence[str], kernel: Array, bias: Array
 ) -> keras.Model:
-    """Return `model` with what its features say of ImageNet's classes added to its logits.
+    """Return `model` with the best ImageNet logit of each label's group added to its logits.
 
-    `model` ends in the layers `dropout` and `scores`; `kernel`, (channels, 1000), and `bias`,
-    (1000,), are the ImageNet head's, which stays as it is. Raises ValueError.
+    `model` ends in the layers `dropout` and `scores`. `kernel`, (channels, 1000), and `bias`,
+    (1000,), are those of the ImageNet head; they are not trained. Raise ValueError.
     """
     places = groups_of(labels)
     if places is None:

@@ -1,8 +1,7 @@
-"""Fine-tuning that keeps what the ImageNet weights know (learning without forgetting).
+"""Distillation: fine-tuning that keeps ImageNet's classes (learning without forgetting).
 
-Li and Hoiem 2016, arXiv 1606.09282: beside the new labels, the network still has to answer like
-the original one on ImageNet's 1,000 classes. Photos of the new classes alone would make it forget
-that a Samoyed is a dog.
+Li and Hoiem 2016, arXiv 1606.09282: besides learning the new labels, the network has to answer
+like the original one on ImageNet's 1,000 classes. Otherwise it forgets that a Samoyed is a dog.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from typing import Any
 
 import keras
 
-from edgecat_export.known_classes import imagenet_head
+from edgecat_export.training.known_classes import imagenet_head
 
-DRIFT = "drift"  # the name of the output that says how far the network has moved
+DRIFT = "drift"  # the name of the output that measures how far the network has moved
 
 
 def with_drift(model: keras.Model, original: keras.Model) -> keras.Model:

@@ -1,7 +1,7 @@
-"""What other people's runtimes read: the standard TFLite metadata, and Ultralytics' keys in ONNX.
+"""The standard TFLite metadata, which MediaPipe, ML Kit and the Task Library read.
 
-The schema is tensorflow/tflite-support's metadata_schema.fbs, version 1.5. Only what an image classifier needs is
-written: name, licence, the input's size and normalisation, and which file in the zip holds the labels.
+The schema is tensorflow/tflite-support's metadata_schema.fbs, version 1.5. Only the part for image
+classifiers is written: name, licence, the input's size and normalisation, and the label file.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
-from edgecat.model_file import LABELS_NAME, ModelCard, onnx_entries
+from edgecat.model_file import LABELS_NAME, ModelCard
 from edgecat.photo import Channels
 
 _IMAGE_PROPERTIES, _FEATURE_PROPERTIES = 2, 1  # union ContentProperties
@@ -20,10 +21,8 @@ _RGB = 1  # enum ColorSpaceType
 _TENSOR_AXIS_LABELS = 2  # enum AssociatedFileType
 
 
-def with_tflite_metadata(model: bytes, card: ModelCard) -> bytes:
-    """The model with the standard metadata in it; MediaPipe, ML Kit and the Task Library then open it as it is."""
-    from ai_edge_litert import schema_py_generated as schema
-
+def describe(model: bytes, card: ModelCard) -> bytes:
+    """Return the file with the standard metadata in it."""
     root = schema.ModelT.InitFromPackedBuf(bytearray(model), 0)
     buffer = schema.BufferT()
     buffer.data = list(tflite_metadata(card))
@@ -37,27 +36,8 @@ def with_tflite_metadata(model: bytes, card: ModelCard) -> bytes:
     return bytes(builder.Output())
 
 
-def with_onnx_metadata(model: bytes, card: ModelCard) -> bytes:
-    """The model with Ultralytics' keys, and the recipe in plain ones, so that a few lines without edgecat can run it."""
-    names = dict(enumerate(card.labels))
-    return model + onnx_entries(
-        {
-            "description": f"edgecat {card.name}",
-            "license": card.licence,
-            "task": "classify",
-            "batch": "1",
-            "channels": "3",
-            "imgsz": str([card.input.height, card.input.width]),
-            "names": str(names),
-            "layout": "NHWC",
-            "mean": str(card.input.mean),
-            "std": str(card.input.std),
-        }
-    )
-
-
 def tflite_metadata(card: ModelCard) -> bytes:
-    """The flatbuffer ModelMetadata."""
+    """Return the flatbuffer ModelMetadata."""
     b = flatbuffers.Builder(1024)
     recipe = card.input
     size = _table(

@@ -1,0 +1,70 @@
+"""Where an exported file comes from, for its model card.
+
+Base names only, so that the card does not tell where on a disk the file was made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgecat.foreign.description import Description
+from edgecat.model_file import base_names
+from edgecat_export.checkpoint import SHIPPED
+
+
+def made_by(
+    checkpoint: Path,
+    origin: Mapping[str, str],
+    *,
+    data: Sequence[str],
+    seed: int | None,
+    name: str | None,
+    io: str | None,
+    mixed: bool,
+    description: Description | None,
+) -> dict[str, str]:
+    """Return the checkpoint and the command that export it, without precision and format.
+
+    `origin` is what the checkpoint's card has already, such as the command for ImageNet weights.
+    Options that are None are left out.
+    """
+    record = dict(origin)
+    if not record:
+        source = checkpoint.stem if checkpoint.parent == SHIPPED else checkpoint.name
+        record = {
+            "command": shlex.join(["edgecat", "export", source]),
+            "checkpoint": checkpoint.name,
+            "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        }
+    words = [word for folder in data for word in ("--data", base_names(folder))]
+    for option, value in (("--seed", seed), ("--name", name), ("--io", io)):
+        if value is not None:
+            words += [option, str(value)]
+    if mixed:
+        words.append("--mixed")
+    if description is not None:
+        words += _words_of(description)
+    if words:
+        record["command"] += f" {shlex.join(words)}"
+    return record
+
+
+def _words_of(description: Description) -> list[str]:
+    """Return the options as they would be typed, a label file by its base name."""
+    labels = description.labels
+    words = []
+    if labels:
+        if isinstance(labels, (str, os.PathLike)):
+            words += ["--labels", Path(labels).name]
+        else:
+            words += ["--labels", ",".join(labels)]
+    for option, values in (("--mean", description.mean), ("--std", description.std)):
+        if values is not None:
+            words += [option, ",".join(f"{value:g}" for value in np.ravel(values))]
+    return words
