@@ -1,4 +1,7 @@
-"""Work in a process of its own: its memory is given back, what its libraries print stays out of sight, and its crash is but an error."""
+"""Work in a child process.
+
+Its memory ends with it, the output of its libraries is discarded, and its crash is an error.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from typing import Any
 from edgecat.errors import EdgecatError, ExportError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_OUT_OF_MEMORY = "needs more memory than there is, about 2.5 GB; close other programs, or export on a larger machine"
+_OUT_OF_MEMORY = (
+    "needs more memory than there is, about 2.5 GB; "
+    "close other programs, or export on a larger machine"
+)
 
 
 class NotInstalledError(ExportError):
@@ -27,7 +33,7 @@ class NotInstalledError(ExportError):
 
 
 class Said:
-    """Carries what the child says to the parent."""
+    """Carries messages from the child to the parent; `last` is the latest."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.last = pipe, "starting"
@@ -40,9 +46,10 @@ class Said:
 def in_child(
     work: Callable[..., Any], *arguments: Any, folder: Path, say: Callable[[str], None]
 ) -> Any:
-    """`work(*arguments, said)` in a child; `say` hears what it puts into `said`. Raises ExportError, and what else of edgecat's errors `work` raised.
+    """Return `work(*arguments, said)`, called in a child. Raise EdgecatError.
 
-    All temporary files of the child lie in `folder`. The child ends when this call does, however that ends.
+    `say` is called with each message that `work` puts into `said`. All temporary files of the
+    child lie in `folder`. The child ends when this call ends, also by an exception.
     """
     context = multiprocessing.get_context("spawn")
     pipe, its_pipe = context.Pipe(duplex=False)
@@ -80,7 +87,7 @@ def in_child(
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """A full disk, a file without permission or a lack of memory becomes an ExportError that says what to do."""
+    """Turn a full disk, a missing permission or a lack of memory into an ExportError."""
     try:
         yield
     except (OSError, MemoryError) as error:
@@ -98,22 +105,19 @@ def _work(
         os.dup2(null, 1)
         os.dup2(null, 2)
         if "fork" in multiprocessing.get_all_start_methods():
-            multiprocessing.set_start_method(
-                "fork", force=True
-            )  # locks of that kind, such as tqdm's, leave nothing behind when the child is killed
-        tempfile.tempdir = os.environ["TMPDIR"] = str(
-            folder
-        )  # so that nothing is left of a converter that was killed
-        os.environ["KERAS_BACKEND"] = (
-            "tensorflow"  # the only backend that the TFLite converter takes
-        )
+            # Locks of that kind, such as tqdm's, leave no files when the child is killed.
+            multiprocessing.set_start_method("fork", force=True)
+        # The files of a converter that was killed are removed with the folder.
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+        # The only backend that the TFLite converter takes.
+        os.environ["KERAS_BACKEND"] = "tensorflow"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         result = work(*arguments, said), None
     except Exception as error:  # converters raise all kinds
         result = None, in_words(error, said.last, str(folder.parent))
     try:
         pipe.send(result)
-    except BrokenPipeError:  # nobody is there to hear it
+    except BrokenPipeError:  # the parent was killed
         _end_with_parent(folder)
 
 
@@ -121,9 +125,8 @@ def _end_with_parent(folder: Path) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        for _ in range(
-            100
-        ):  # it was killed, and could not; here, another thread may still be writing
+        # The parent was killed and could not. Another thread of this child may still write.
+        for _ in range(100):
             shutil.rmtree(folder, ignore_errors=True)
             if not folder.exists():
                 break
@@ -132,6 +135,7 @@ def _end_with_parent(folder: Path) -> None:
 
 
 def in_words(error: Exception, doing: str, temporary: str) -> EdgecatError:
+    """Return an error for people. It happened while `doing`, with its files in `temporary`."""
     if isinstance(error, EdgecatError):
         return error
     if isinstance(error, ModuleNotFoundError):
@@ -145,7 +149,8 @@ def in_words(error: Exception, doing: str, temporary: str) -> EdgecatError:
         error.errno in _NO_ROOM or any(os.strerror(number) in reason for number in _NO_ROOM)
     ):
         return ExportError(
-            f"{doing}: no room for temporary files in {temporary} ({error.strerror or reason}); make some, or set TMPDIR to a folder with room"
+            f"{doing}: no room for temporary files in {temporary} ({error.strerror or reason}); "
+            "make some, or set TMPDIR to a folder with room"
         )
     if isinstance(error, OSError) and error.strerror:
         return ExportError(f"{doing}: {error.filename or temporary}: {error.strerror}")
@@ -154,7 +159,7 @@ def in_words(error: Exception, doing: str, temporary: str) -> EdgecatError:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """A process that is started in here never sees SIGINT."""
+    """Block SIGINT, so that a process that is started meanwhile never gets it."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

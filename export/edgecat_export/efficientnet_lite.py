@@ -1,4 +1,6 @@
-"""EfficientNet-Lite (Liu et al. 2020): EfficientNet without squeeze-and-excitation, with ReLU6, made for int8.
+"""EfficientNet-Lite (Liu et al. 2020), made for int8.
+
+It is EfficientNet without squeeze-and-excitation, with ReLU6.
 
 The layers have the names of the published weights (google/tpu, Apache License 2.0).
 """

@@ -1,4 +1,4 @@
-"""The form of a model that is converted: batch normalisation folded into the weights."""
+"""Folding: batch normalisation becomes part of the weights before it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 _WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-# Nothing happens in them when a model classifies. (RandomCrop crops then too.)
+# Layers that do nothing when a model classifies. (RandomCrop crops then, too.)
 TRAINING_ONLY = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout2D,
@@ -27,20 +27,20 @@ TRAINING_ONLY = (
         if name.startswith("Random") and name != "RandomCrop"
     ),
 )
-# What the engines' weighted kernels do themselves; any other activation is an operation with a range of its own.
+# Activations that the engines' weighted kernels apply themselves. Any other activation is an
+# operation with a range of its own.
 _FUSED_ACTIVATIONS = (keras.activations.linear, keras.activations.relu, keras.activations.relu6)
 
 
 def fold_batch_normalization(model: keras.Model) -> keras.Model:
-    """The same answers in float32 from fewer layers: batch normalisation folded into the weights before it, dropout gone.
+    """Return a float32 model with the same scores, without batch normalisation and dropout.
 
-    Layers keep their names, with two exceptions: the input is called `pixels`, and a weighted layer `NAME` with a softmax (or
-    another activation that is an operation of its own) becomes `NAME_logits` and an activation `NAME`. A normalisation that
-    follows no weighted layer becomes a depthwise convolution.
+    Layers keep their names, with two exceptions. The input is `pixels`. A weighted layer `NAME`
+    with a softmax (or another activation that is an operation of its own) becomes `NAME_logits`
+    and an activation `NAME`. A normalisation that follows no weighted layer becomes a depthwise
+    convolution. Raise ValueError if a layer is a model.
     """
-    plain = keras.Model(
-        model.inputs[0], model.outputs[0]
-    )  # a Sequential too, and without what compile() left
+    plain = keras.Model(model.inputs[0], model.outputs[0])  # a Sequential, too; not compiled
     originals = {operation.name: operation for operation in plain.operations}
     originals |= {f"{name}_logits": layer for name, layer in originals.items()}
     weighted_by_output: dict[int, keras.Layer] = {}
@@ -49,7 +49,8 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     def clone(layer: keras.Layer) -> keras.Layer:
         if isinstance(layer, keras.Model):
             raise ValueError(
-                f"layer {layer.name!r} is a model itself: build on its .input and .output instead of calling it"
+                f"layer {layer.name!r} is a model itself: "
+                "build on its .input and .output instead of calling it"
             )
         if not isinstance(layer, keras.Layer):  # an operation, such as the sum of two layers
             return layer
@@ -84,9 +85,10 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         if isinstance(layer, _WEIGHTED):
             normalization = normalizations.get(layer.name)
             alone = normalization is originals[layer.name]
-            kernel, *bias = (
-                [np.ones(layer.kernel.shape)] if alone else originals[layer.name].get_weights()
-            )
+            if alone:
+                kernel, *bias = [np.ones(layer.kernel.shape)]
+            else:
+                kernel, *bias = originals[layer.name].get_weights()
             weights = kernel, bias[0] if bias else np.zeros(layer.bias.shape)
             layer.set_weights(_fold(*weights, normalization) if normalization else weights)
         elif layer.weights:
@@ -98,11 +100,9 @@ def _fold(
     kernel: np.ndarray, bias: np.ndarray, normalization: keras.Layer
 ) -> tuple[np.ndarray, np.ndarray]:
     def value(weight: Any, missing: float) -> np.ndarray:
-        return (
-            np.full(bias.shape, missing)
-            if weight is None
-            else keras.ops.convert_to_numpy(weight).astype(np.float64)
-        )
+        if weight is None:
+            return np.full(bias.shape, missing)
+        return np.asarray(keras.ops.convert_to_numpy(weight), np.float64)
 
     scale = value(normalization.gamma, 1) / np.sqrt(
         value(normalization.moving_variance, 1) + normalization.epsilon

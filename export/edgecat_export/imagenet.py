@@ -1,4 +1,4 @@
-"""The 1,000-class ImageNet models of the architectures, as checkpoints that `pipeline.export` takes."""
+"""The ImageNet models of the architectures, with their 1,000 classes, as checkpoints."""
 
 from __future__ import annotations
 
@@ -23,38 +23,39 @@ def imagenet_checkpoint(
     size: int | None = None,
     alpha: float | None = None,
 ) -> Path:
-    """Write the architecture as trained on ImageNet, with its names and groups in the card, as a checkpoint into `folder`.
+    """Write a checkpoint of the architecture as trained on ImageNet into `folder`.
 
-    `weights` is "imagenet", which keras.applications downloads, or a file of them. Raises ModelError, DataError.
+    The card has the names and groups of the classes. `weights` is a file, or "imagenet", which
+    downloads them or takes them from a package. Raise ModelError, DataError.
     """
     found = find_architecture(architecture, alpha, imagenet=True)
     size, alpha = size or found.size, alpha or found.alpha
     if weights != "imagenet" and not Path(weights).is_file():
         raise DataError(
-            f"{weights}: no such file; expected ImageNet weights as .h5 or .weights.h5, or the word imagenet"
+            f"{weights}: no such file; "
+            "expected ImageNet weights as .h5 or .weights.h5, or the word imagenet"
         )
     try:
-        with (
-            contextlib.redirect_stdout(sys.stderr),
-            warnings.catch_warnings(),
-        ):  # Keras shows on stdout how far the download is
-            warnings.simplefilter(
-                "ignore"
-            )  # of a file that does not fit, a hundred lines before the error
+        # Keras shows the progress of a download on stdout.
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            # Keras warns of a file that does not fit, in a hundred lines before the error.
+            warnings.simplefilter("ignore")
             model = found.network(size, alpha, weights, top=True)
     except ModelError as error:
         raise ModelError(f"{architecture}: {error}") from None
     except Exception as error:  # a failed download is an Exception and no more
         width = "" if alpha is None else f" with alpha {alpha}"
         if weights != "imagenet":
+            and_width = ", and their width as --alpha" if width else ""
             raise ModelError(
                 f"{weights}: not the ImageNet weights of {architecture}{width}; "
-                f"expected .h5 or .weights.h5 with all 1,000 classes{', and their width as --alpha' if width else ''}"
+                f"expected .h5 or .weights.h5 with all 1,000 classes{and_width}"
             ) from None
         reason = str(error).strip().splitlines()[0]
         size_of = f"{width} and size {size}" if width else f" with size {size}"
         raise ModelError(
-            f"no ImageNet weights of {architecture}{size_of}: {reason}; give a file with --weights FILE"
+            f"no ImageNet weights of {architecture}{size_of}: {reason}; "
+            "give a file with --weights FILE"
         ) from None
     card = ModelCard(
         name=f"{architecture}-imagenet",
@@ -65,9 +66,7 @@ def imagenet_checkpoint(
         training={"data": "ImageNet (ILSVRC 2012)", "weights": Path(weights).name}
         | ({} if alpha is None else {"alpha": alpha}),
         made_by=_made_by(architecture, weights, size, alpha),
-        licence=found.imagenet_licence
-        if weights == "imagenet"
-        else "",  # of a file it is not known
+        licence=found.imagenet_licence if weights == "imagenet" else "",  # of a file: unknown
     )
     path = folder / f"{card.name}.keras"
     model.save(path)
@@ -77,19 +76,10 @@ def imagenet_checkpoint(
 
 
 def _made_by(architecture: str, weights: str, size: int, alpha: float | None) -> dict[str, str]:
-    words = [
-        "edgecat",
-        "export",
-        architecture,
-        "--weights",
-        Path(weights).name,
-        "--size",
-        str(size),
-    ]
+    words = ["edgecat", "export", architecture]
+    words += ["--weights", Path(weights).name, "--size", str(size)]
     words += [] if alpha is None else ["--alpha", f"{alpha:g}"]
-    digest = (
-        {}
-        if weights == "imagenet"
-        else {"sha256": hashlib.sha256(Path(weights).read_bytes()).hexdigest()}
-    )
-    return {"command": shlex.join(words), "weights": Path(weights).name, **digest}
+    record = {"command": shlex.join(words), "weights": Path(weights).name}
+    if weights != "imagenet":
+        record["sha256"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    return record

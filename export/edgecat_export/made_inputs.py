@@ -1,6 +1,7 @@
-"""Inputs to verify on where there are no photos: noise like photos, pushed to where the model sees every one of its labels.
+"""Synthetic inputs to verify on without photos: noise with the statistics of photos.
 
-To a classifier of cats and dogs, plain noise shows neither, and a file that always answers `neither` would agree on all of it.
+Each is changed until the model's score of one label is high. On plain noise, a classifier of cats
+and dogs answers `neither`, and so would a broken file that always answers `neither`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ STEP = 4.0  # standard deviation of one step's change, in pixel values
 
 
 def made_inputs(model: keras.Model, recipe: InputRecipe) -> Pixels:
-    """Pictures (count, height, width, 3), each made by climbing the model's score of one label; needs the TensorFlow backend."""
+    """Return pictures (count, height, width, 3), by gradient ascent on each label in turn.
+
+    Needs the TensorFlow backend.
+    """
     import tensorflow as tf
 
     labels = model.output_shape[-1]
@@ -32,9 +36,8 @@ def made_inputs(model: keras.Model, recipe: InputRecipe) -> Pixels:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             likelihood = tf.reduce_sum(wanted * tf.math.log(model(values, training=False) + 1e-7))
-        uphill = tf.nn.avg_pool2d(
-            tape.gradient(likelihood, values), 5, 1, "SAME"
-        )  # smooth: shapes, not single pixels
+        # Smoothed: shapes, not single pixels.
+        uphill = tf.nn.avg_pool2d(tape.gradient(likelihood, values), 5, 1, "SAME")
         uphill /= tf.math.reduce_std(uphill, axis=(1, 2, 3), keepdims=True) + 1e-12
         return tf.clip_by_value(values + STEP / std * uphill, least, most)
 
@@ -50,7 +53,10 @@ def made_inputs(model: keras.Model, recipe: InputRecipe) -> Pixels:
 
 
 def noise(recipe: InputRecipe, count: int = 48, seed: int = 0) -> Pixels:
-    """Pictures (count, height, width, 3) with the statistics of photos: amplitude falls as 1/frequency (Field 1987), colours go together."""
+    """Return pictures (count, height, width, 3) with the statistics of photos.
+
+    The amplitude falls as 1/frequency (Field 1987), and the colours are correlated.
+    """
     rng = np.random.default_rng(seed)
     height, width = recipe.height, recipe.width
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
@@ -62,9 +68,6 @@ def noise(recipe: InputRecipe, count: int = 48, seed: int = 0) -> Pixels:
         planes = np.fft.irfft2(phases / frequency**steepness, s=(height, width))
         planes /= planes.std(axis=(1, 2), keepdims=True)
         colour = planes[0] + rng.uniform(0.1, 0.6) * planes[1:]  # (3, height, width)
-        picture[:] = (
-            np.clip(rng.uniform(80, 170) + rng.uniform(20, 70) * colour, 0, 255)
-            .astype(np.uint8)
-            .transpose(1, 2, 0)
-        )
+        values = np.clip(rng.uniform(80, 170) + rng.uniform(20, 70) * colour, 0, 255)
+        picture[:] = values.astype(np.uint8).transpose(1, 2, 0)
     return pictures

@@ -281,7 +281,7 @@ def _move_into_place(made: Path, path: Path, result: Built | EdgecatError) -> Ex
 
 
 def _adopt(source: Path, description: Description, target: Path, said: Said) -> None:
-    from edgecat_export.adopt import adopt
+    from edgecat_export.adoption.adopt import adopt
 
     adopt(source, description, target, said)
 

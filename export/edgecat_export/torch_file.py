@@ -1,4 +1,4 @@
-"""PyTorch's weight files, read without PyTorch."""
+"""The weight files of PyTorch, opened without PyTorch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _UNREADABLE = (  # what opening, unpickling and building arrays may raise for a 
 
 
 class _View(NamedTuple):
-    """A tensor before its storage was read."""
+    """A tensor whose storage has not been loaded."""
 
     storage: str  # key
     offset: int  # elements
