@@ -200,12 +200,13 @@ def test_a_model_that_is_no_image_classifier_is_refused(
 def test_a_layer_that_cannot_be_quantised_is_named(
     edgecat: Run, models: Path, photos: Path, tmp_path: Path
 ) -> None:
-    done = edgecat(
-        "export", models / "unit.keras", "--int8", "--format", "tflite", *ABC, "--data", photos
-    )
+    asked = ("--int8", "--fp32", "--format", "tflite", *ABC, "--data", photos)
+    done = edgecat("export", models / "unit.keras", *asked)
     assert done.returncode == 1
-    assert "'direction'" in done.stderr.splitlines()[-1]
-    assert not list(tmp_path.iterdir())
+    [complaint] = [line for line in done.stderr.splitlines() if line.startswith("edgecat: ")]
+    assert complaint.startswith("edgecat: unit-int8.tflite: ")
+    assert "'direction'" in complaint
+    assert [path.name for path in tmp_path.iterdir()] == ["unit-fp32.tflite"]  # the others go on
 
 
 @pytest.mark.parametrize(

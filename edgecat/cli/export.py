@@ -28,8 +28,8 @@ def export(
         str,
         typer.Argument(
             metavar="NAME|FILE.keras",
-            help=f"{either(checkpoints())}, whose checkpoints come along, or a Keras file of your own; "
-            f"with --weights, {either(architectures(having='imagenet'))}.",
+            help=f"{either(checkpoints())}, whose checkpoints come along, or a Keras file of your "
+            f"own; with --weights, {either(architectures(having='imagenet'))}.",
             show_default=False,
         ),
     ],
@@ -50,15 +50,16 @@ def export(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="Folder of class folders of training photos, or LABEL=FOLDER, or of photos of any kind: calibrate int8 on some and verify on others. "
-            "May be given several times.",
+            help="Folder of class folders of training photos, or LABEL=FOLDER, or of photos of any "
+            "kind: calibrate int8 on some and verify on others. May be given several times.",
             show_default=False,
         ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Not the checkpoint, but the 1,000-class ImageNet model of NAME: imagenet (downloaded) or a FILE of its weights.",
+            help="Not the checkpoint, but the 1,000-class ImageNet model of NAME: imagenet "
+            "(downloaded) or a FILE of its weights.",
             show_default=False,
         ),
     ] = None,
@@ -67,7 +68,8 @@ def export(
         typer.Option(
             min=32,
             max=1024,
-            help="With --weights: width and height of the input in pixels; else the architecture's own.",
+            help="With --weights: width and height of the input in pixels; else the "
+            "architecture's own.",
         ),
     ] = None,
     alpha: Annotated[
@@ -89,7 +91,8 @@ def export(
         float | None,
         typer.Option(
             min=0,
-            help="Points of accuracy that may be lost on --data. \\[default: 0.05, 0.1 and 0.5 for fp32, fp16 and int8]",
+            help="Points of accuracy that may be lost on --data. "
+            "\\[default: 0.05, 0.1 and 0.5 for fp32, fp16 and int8]",
             show_default=False,
         ),
     ] = None,
@@ -98,21 +101,24 @@ def export(
         typer.Option(
             min=0,
             max=1,
-            help="Share of best labels that must be the same. \\[default: 0.98 for int8 on --data; see the README]",
+            help="Share of best labels that must be the same. "
+            "\\[default: 0.98 for int8 on --data; see the README]",
             show_default=False,
         ),
     ] = None,
     io: Annotated[
         str,
         typer.Option(
-            help="What int8 TFLite files read and give: uint8 (MediaPipe and others want it) or int8."
+            help="What int8 TFLite files read and give: uint8 (MediaPipe and others want it) "
+            "or int8.",
         ),
     ] = "uint8",
     mixed: Annotated[
         bool,
         typer.Option(
             "--mixed",
-            help="Where int8 still falls short, keep the layers that lose most in float32. Accelerators for integers refuse such files.",
+            help="Where int8 still falls short, keep the layers that lose most in float32. "
+            "Accelerators for integers refuse such files.",
         ),
     ] = False,
     explain: Annotated[
@@ -123,10 +129,10 @@ def export(
         bool, typer.Option("--force", help="Overwrite files that edgecat did not make.")
     ] = False,
 ) -> None:
-    """Convert and quantise a Keras checkpoint to TFLite and ONNX, and prove that the files still answer right.
+    """Convert and quantise a Keras checkpoint, and prove that the files still answer right.
 
-    Each file is run with the engine that the device will use and compared with Keras. One that falls
-    short is not written, and the exit status is 1.
+    Each file is run with the engine that the device will use and compared with Keras. One that
+    falls short is not written, and the exit status is 1.
 
     [bold]edgecat export mobilenet --int8[/bold]
 
@@ -150,7 +156,8 @@ def export(
     ] or ["int8"]
     if weights is not None and "int8" in precisions and not data:
         raise EdgecatError(
-            "int8 needs photos to calibrate on, and ImageNet weights bring none; give a folder of them with --data, or take --fp32 or --fp16"
+            "int8 needs photos to calibrate on, and ImageNet weights bring none; "
+            "give a folder of them with --data, or take --fp32 or --fp16"
         )
     progress = ProgressLine()
     with needs_export_extra("exporting"):

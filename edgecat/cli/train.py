@@ -28,6 +28,11 @@ HEAD_EPOCHS, HEAD_LEARNING_RATE = 20, 3e-3  # on the features of a frozen base
 NOT_THE_SAME = 0.01  # less accuracy than Keras by more than this is worth a warning
 
 
+def _without_imagenet() -> tuple[str, ...]:
+    have = architectures(having="imagenet")
+    return tuple(name for name in architectures() if name not in have)
+
+
 def train(
     architecture: Annotated[
         str,
@@ -39,15 +44,17 @@ def train(
     data: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class; several are taken together.",
+            help="Folders of class folders (cats/, dogs/, …), or LABEL=FOLDER for one class; "
+            "several are taken together.",
             show_default=False,
         ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Where to start: imagenet (downloaded), none, a FILE of ImageNet weights, or a checkpoint (.keras) of an earlier run. "
-            "\\[default: imagenet; none for homemade]",
+            help="Where to start: imagenet (downloaded), none, a FILE of ImageNet weights, or a "
+            "checkpoint (.keras) of an earlier run. "
+            f"\\[default: imagenet; none for {either(_without_imagenet())}]",
             show_default=False,
         ),
     ] = None,
@@ -80,7 +87,8 @@ def train(
         float | None,
         typer.Option(
             min=0,
-            help=f"Highest learning rate; it falls along a cosine. \\[default: {LEARNING_RATE:g}; {HEAD_LEARNING_RATE:g} with --fine-tune 0]",
+            help="Highest learning rate; it falls along a cosine. "
+            f"\\[default: {LEARNING_RATE:g}; {HEAD_LEARNING_RATE:g} with --fine-tune 0]",
             show_default=False,
         ),
     ] = None,
@@ -88,8 +96,8 @@ def train(
         int | None,
         typer.Option(
             min=0,
-            help="Train only this many of the last blocks after the head; else all. 0: the head alone, "
-            "on features that are computed once and kept in ~/.cache/edgecat.",
+            help="Train only this many of the last blocks after the head; else all. 0: the head "
+            "alone, on features that are computed once and kept in ~/.cache/edgecat.",
             show_default=False,
         ),
     ] = None,
@@ -105,14 +113,16 @@ def train(
         typer.Option(
             min=0,
             max=1,
-            help="How much each photo is changed at random: cropped, turned, blurred, recoloured; 0: mirrored at most.",
+            help="How much each photo is changed at random: cropped, turned, blurred, recoloured; "
+            "0: mirrored at most.",
         ),
     ] = 1.0,
     distill: Annotated[
         float,
         typer.Option(
             min=0,
-            help="Weight of the loss that keeps what the ImageNet weights know of their 1,000 classes; 0: let them be forgotten.",
+            help="Weight of the loss that keeps what the ImageNet weights know of their 1,000 "
+            "classes; 0: let them be forgotten.",
         ),
     ] = 1.0,
     scenes: Annotated[
@@ -130,7 +140,8 @@ def train(
         typer.Option(
             min=0.1,
             max=1,
-            help="Share of --size that a JPEG has to be decoded at, at least: 0.8 is quicker for many sizes of photos; judge what it costs.",
+            help="Share of --size that a JPEG has to be decoded at, at least: 0.8 is quicker for "
+            "many sizes of photos; judge what it costs.",
         ),
     ] = 1.0,
     validation: Annotated[
@@ -166,9 +177,9 @@ def train(
     A part of the photos is held back to choose the best epoch; in the end, the exported file itself
     answers them. Ctrl-C loses at most one epoch: edgecat train --resume RUN goes on.
 
-    [bold]edgecat train mobilenet_v2 photos/training[/bold]   (photos/training/cats, photos/training/dogs)
+    [bold]edgecat train mobilenet_v2 photos/training[/bold]   (with cats/ and dogs/ in it)
 
-    [bold]edgecat train resnet50 photos/training --fine-tune 0[/bold]   (its last layer alone: minutes)
+    [bold]edgecat train resnet50 photos/training --fine-tune 0[/bold]   (last layer: minutes)
     """
     if resume is None and (not architecture or not data):
         raise typer.BadParameter("give an architecture and at least one folder, or --resume RUN")
@@ -232,8 +243,8 @@ def _export_and_evaluate(
 
     The photos are classified as on a device, by edgecat's runtime. Raise ExportError.
     """
-    from edgecat_export.child import NotInstalledError, in_child
     from edgecat_export.pipeline import Request, export
+    from edgecat_export.worker import NotInstalledError, in_child
 
     progress.say("exporting and evaluating")
     again = f"edgecat train --resume {run.path}"
@@ -258,7 +269,7 @@ def _export_and_evaluate(
     _show(exported.name, record, run, progress)
 
 
-def _evaluate(model: Path, photos: Sequence[LabelledPhoto], said: object) -> dict[str, Any]:
+def _evaluate(model: Path, photos: Sequence[LabelledPhoto], messages: object) -> dict[str, Any]:
     """Return the record of an evaluation; called in a child, where the engine may print."""
     with Classifier(model) as classifier:
         return evaluate(classifier, photos).record()

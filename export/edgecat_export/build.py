@@ -18,7 +18,6 @@ from edgecat.errors import EdgecatError
 from edgecat.model_file import with_card
 from edgecat.photo import Pixels
 from edgecat_export import checkpoint
-from edgecat_export.child import Said, in_words
 from edgecat_export.fold import fold_batch_normalization
 from edgecat_export.formats import FORMATS
 from edgecat_export.job import Built, Job
@@ -29,6 +28,7 @@ from edgecat_export.quantisation.observation import Array, Outputs, observe
 from edgecat_export.quantisation.ranges import STRATEGIES
 from edgecat_export.quantisation.statistics import Ranges
 from edgecat_export.verify import median_latency_ms, verify
+from edgecat_export.worker import Messages, in_words
 
 MIXED = (1, 2, 4, 8, 16)  # layers kept in float32, until the file passes
 EXPLAINED = 32  # photos that the noise of each layer is measured on
@@ -54,9 +54,9 @@ class _Candidate:
 class _Source:
     """The Keras model, its inputs, and its scores on them."""
 
-    def __init__(self, job: Job, said: Said) -> None:
-        said.put("loading the checkpoint")
-        self.job, self.said = job, said
+    def __init__(self, job: Job, messages: Messages) -> None:
+        messages.put("loading the checkpoint")
+        self.job, self.messages = job, messages
         model, self.card = checkpoint.load(job.checkpoint)
         self.folded = fold_batch_normalization(model)
         self.inputs: Pixels
@@ -66,7 +66,7 @@ class _Source:
             self.inputs = np.load(job.folder / "inputs.npy", mmap_mode="r")
             self.targets = np.load(job.folder / "targets.npy")
         else:
-            said.put("making inputs to verify on")
+            messages.put("making inputs to verify on")
             self.inputs = made_inputs(self.folded, self.card.input)
         if (job.folder / "groups.npy").exists():
             self.groups = np.load(job.folder / "groups.npy")
@@ -83,7 +83,7 @@ class _Source:
 
         Without photos, on the inputs to verify on, which is enough to explain.
         """
-        self.said.put("calibrating")
+        self.messages.put("calibrating")
         file = self.job.folder / "calibration.npy"
         pixels = np.load(file, mmap_mode="r") if file.exists() else self.inputs
         return observe(self.folded, self._batches(pixels))
@@ -124,19 +124,19 @@ class _Source:
         self, file: Path, kind: str, candidate: _Candidate
     ) -> dict[str, tuple[float, float | None]]:
         """Return the noise of each layer, alone and in the file."""
-        self.said.put(f"looking into {file.name}")
+        self.messages.put(f"looking into {file.name}")
         inside = FORMATS[kind].converter().layer_noise(file, candidate.folded, self.explained)
         alone = self.noise_alone(candidate)
         return {layer: (ratio, inside.get(layer)) for layer, ratio in alone.items()}
 
 
-def build(job: Job, said: Said) -> list[Built | EdgecatError]:
+def build(job: Job, messages: Messages) -> list[Built | EdgecatError]:
     """Write PRECISION.FORMAT with card and metadata for each file of the job.
 
     The list has an error in the place of each file that could not be made.
     """
     tf.config.experimental.enable_op_determinism()  # the same checkpoint gives the same bytes
-    source = _Source(job, said)
+    source = _Source(job, messages)
     results: list[Built | EdgecatError] = []
     for precision, kind in job.files:
         try:
@@ -145,21 +145,21 @@ def build(job: Job, said: Said) -> list[Built | EdgecatError]:
         except ModuleNotFoundError:
             raise
         except Exception as error:  # converters raise all kinds
-            results.append(in_words(error, said.last, str(job.folder.parent)))
+            results.append(in_words(error, messages.last, str(job.folder.parent)))
     return results
 
 
 def _float(source: _Source, precision: str, kind: str) -> Built:
-    source.said.put(f"converting to {precision} {kind}")
+    source.messages.put(f"converting to {precision} {kind}")
     converted = FORMATS[kind].converter().to_float(source.folded, precision)
     return _verified(source, converted, precision, kind, {})
 
 
 def _int8(source: _Source, precision: str, kind: str) -> Built:
     """Return the first candidate that passes, or else the last."""
-    job, said, converter = source.job, source.said, FORMATS[kind].converter()
+    job, messages, converter = source.job, source.messages, FORMATS[kind].converter()
     for candidate in source.candidates():
-        said.put(f"converting to int8 {kind}")
+        messages.put(f"converting to int8 {kind}")
         layers = candidate.float_layers
         converted = converter.to_int8(candidate.folded, candidate.ranges, job.io, layers)
         calibration = {**job.card.calibration, "strategy": candidate.strategy}
@@ -170,7 +170,7 @@ def _int8(source: _Source, precision: str, kind: str) -> Built:
         built = dataclasses.replace(built, strategy=how, float_layers=layers)
         if not built.shortfalls:
             break
-        said.put(f"int8 {kind} with {how} falls short: {'; '.join(built.shortfalls)}")
+        messages.put(f"int8 {kind} with {how} falls short: {'; '.join(built.shortfalls)}")
     if job.explain:
         noise = source.noise(job.folder / f"int8.{kind}", kind, candidate)
         return dataclasses.replace(built, noise=noise)
@@ -193,7 +193,7 @@ def _verified(
     described = format_.converter().describe(converted, card)
     file = job.folder / f"{precision}.{kind}"
     file.write_bytes(with_card(described, card))
-    source.said.put(f"verifying {precision} {kind}")
+    source.messages.put(f"verifying {precision} {kind}")
     verification = verify(
         file, source.inputs, source.reference, source.targets, source.groups, job.answers
     )

@@ -84,9 +84,9 @@ def find_dataset(folders: Sequence[str], exclude: Iterable[str] = ()) -> Dataset
             photos[place] = photo._replace(origin=prefix)
     labels = tuple(sorted({photo.label for photo in photos}))
     if len(labels) < 2:
-        found = f"only one class, '{labels[0]}'" if labels else "no photos"
+        problem = f"only one class, '{labels[0]}'" if labels else "no photos"
         raise DataError(
-            f"{', '.join(folders)}: {found}; expected one folder of photos for each of at least "
+            f"{', '.join(folders)}: {problem}; expected one folder of photos for each of at least "
             "two classes, such as cats/ and dogs/"
         )
     return Dataset(tuple(photos), labels)

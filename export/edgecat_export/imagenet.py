@@ -28,8 +28,8 @@ def imagenet_checkpoint(
     The card has the names and groups of the classes. `weights` is a file, or "imagenet", which
     downloads them or takes them from a package. Raise ModelError, DataError.
     """
-    found = find_architecture(architecture, alpha, imagenet=True)
-    size, alpha = size or found.size, alpha or found.alpha
+    row = find_architecture(architecture, alpha, imagenet=True)
+    size, alpha = size or row.size, alpha or row.alpha
     if weights != "imagenet" and not Path(weights).is_file():
         raise DataError(
             f"{weights}: no such file; "
@@ -40,7 +40,7 @@ def imagenet_checkpoint(
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
             # Keras warns of a file that does not fit, in a hundred lines before the error.
             warnings.simplefilter("ignore")
-            model = found.network(size, alpha, weights, top=True)
+            model = row.network(size, alpha, weights, top=True)
     except ModelError as error:
         raise ModelError(f"{architecture}: {error}") from None
     except Exception as error:  # a failed download is an Exception and no more
@@ -62,11 +62,11 @@ def imagenet_checkpoint(
         architecture=architecture,
         labels=tuple(known.name for known in imagenet_classes()),
         groups=imagenet_groups(),
-        input=found.imagenet_recipe(size),
+        input=row.imagenet_recipe(size),
         training={"data": "ImageNet (ILSVRC 2012)", "weights": Path(weights).name}
         | ({} if alpha is None else {"alpha": alpha}),
         made_by=_made_by(architecture, weights, size, alpha),
-        licence=found.imagenet_licence if weights == "imagenet" else "",  # of a file: unknown
+        licence=row.imagenet_licence if weights == "imagenet" else "",  # of a file: unknown
     )
     path = folder / f"{card.name}.keras"
     model.save(path)

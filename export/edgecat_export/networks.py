@@ -24,14 +24,14 @@ def build_classifier(
     The input is normalised RGB in float32. With `weights`, batch normalisation stays in inference
     mode: the statistics of small batches would damage them. Raise ModelError, DataError.
     """
-    found = find_architecture(name)
+    architecture = find_architecture(name)
     if weights is None or weights == "imagenet" or Path(weights).suffix == ".keras":
         try:
-            base = found.network(size, alpha, "imagenet" if weights == "imagenet" else None)
+            base = architecture.network(size, alpha, "imagenet" if weights == "imagenet" else None)
         except ModelError as error:
             raise ModelError(f"{name}: {error}") from None
     else:
-        base = _load_weights(found, Path(weights), size, alpha)
+        base = _load_weights(architecture, Path(weights), size, alpha)
     if weights is not None:
         for layer in base.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
@@ -77,15 +77,17 @@ def freeze_all_but(model: keras.Model, blocks: int) -> None:
         layer.trainable = False
 
 
-def _load_weights(found: Architecture, file: Path, size: int, alpha: float | None) -> keras.Model:
+def _load_weights(
+    architecture: Architecture, file: Path, size: int, alpha: float | None
+) -> keras.Model:
     """Return the network without its head, from a file with or without the head."""
     if not file.is_file():
         raise DataError(f"{file}: no such file; expected ImageNet weights as .h5 or .weights.h5")
-    base = found.network(size, alpha)
+    base = architecture.network(size, alpha)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a file without the head lacks
-            whole = found.network(size, alpha, str(file), top=True)
+            whole = architecture.network(size, alpha, str(file), top=True)
     except (ValueError, OSError, KeyError):
         try:
             base.load_weights(file)
@@ -95,7 +97,7 @@ def _load_weights(found: Architecture, file: Path, size: int, alpha: float | Non
             raise ModelError(
                 f"{file}: not weights of this architecture{width} ({reason})"
             ) from None
-        found.turn_to_rgb(base)
+        architecture.turn_to_rgb(base)
         return base
     for layer in base.layers:
         if layer.weights:

@@ -22,7 +22,6 @@ from edgecat.foreign.description import Description
 from edgecat.model_file import ModelCard, read_card
 from edgecat.photo import InputRecipe
 from edgecat_export import checkpoint as checkpoints
-from edgecat_export.child import Said, explained, in_child
 from edgecat_export.dataset import (
     FEW_PHOTOS,
     Dataset,
@@ -35,6 +34,7 @@ from edgecat_export.job import Built, Job
 from edgecat_export.provenance import made_by
 from edgecat_export.quantisation.statistics import Statistics
 from edgecat_export.verify import limits
+from edgecat_export.worker import Messages, explained, in_child
 
 NO_CALIBRATION = (
     "carries no calibration, which int8 needs; "
@@ -280,13 +280,13 @@ def _move_into_place(made: Path, path: Path, result: Built | EdgecatError) -> Ex
 # Imported in the child: Keras, which the parent does without.
 
 
-def _adopt(source: Path, description: Description, target: Path, said: Said) -> None:
+def _adopt(source: Path, description: Description, target: Path, messages: Messages) -> None:
     from edgecat_export.adoption.adopt import adopt
 
-    adopt(source, description, target, said)
+    adopt(source, description, target, messages)
 
 
-def _build(job: Job, said: Said) -> list[Built | EdgecatError]:
+def _build(job: Job, messages: Messages) -> list[Built | EdgecatError]:
     from edgecat_export.build import build
 
-    return build(job, said)
+    return build(job, messages)

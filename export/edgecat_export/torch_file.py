@@ -83,8 +83,8 @@ class _Reader(pickle.Unpickler):
             return name
         raise pickle.UnpicklingError(f"{module}.{name} in it is refused")
 
-    def persistent_load(self, found: Any) -> str:
-        _, kind, key, *_ = found
+    def persistent_load(self, record: Any) -> str:
+        _, kind, key, *_ = record
         self.dtypes[key] = _DTYPES[kind]
         return str(key)
 

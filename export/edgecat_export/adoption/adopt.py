@@ -25,20 +25,20 @@ from edgecat_export.adoption.scaling import (
     with_recipe,
     without_normalization,
 )
-from edgecat_export.child import Said
 from edgecat_export.made_inputs import noise
+from edgecat_export.worker import Messages
 
 _SAME_SCORE = 1e-4  # the largest difference of two probabilities in float32
 _SAME_SCORE_IN_HALF = 2e-2
 
 
-def adopt(path: Path, description: Description, target: Path, said: Said) -> None:
+def adopt(path: Path, description: Description, target: Path, messages: Messages) -> None:
     """Write the checkpoint `target` with the same scores as the .keras file `path`.
 
     Raise ModelError, ExportError.
     """
     labels = read_labels(description.labels) if description.labels else ()
-    said.put(f"loading {path.name}")
+    messages.put(f"loading {path.name}")
     original = checkpoint.load_model(path)
     try:
         height, width = _size(original)

@@ -60,7 +60,7 @@ def tflite_metadata(card: ModelCard) -> bytes:
     # The range of what the model reads; for integer inputs the runtime quantises it from there.
     ends = recipe.normalise(np.array([[0] * 3, [255] * 3]))
     stats = _offsets(b, {0: _floats(b, float(ends.max())), 1: _floats(b, float(ends.min()))})
-    read = _offsets(
+    input_ = _offsets(
         b,
         {
             0: b.CreateString("image"),
@@ -81,7 +81,7 @@ def tflite_metadata(card: ModelCard) -> bytes:
         {0: (b.PrependUint8Slot, _FEATURE_PROPERTIES), 1: (b.PrependUOffsetTRelativeSlot, feature)},
     )
     score_stats = _offsets(b, {0: _floats(b, 1.0), 1: _floats(b, 0.0)})
-    said = _offsets(
+    output = _offsets(
         b,
         {
             0: b.CreateString("probability"),
@@ -91,7 +91,7 @@ def tflite_metadata(card: ModelCard) -> bytes:
             6: _vector(b, [labels]),
         },
     )
-    subgraph = _offsets(b, {2: _vector(b, [read]), 3: _vector(b, [said])})
+    subgraph = _offsets(b, {2: _vector(b, [input_]), 3: _vector(b, [output])})
     model = {
         0: card.name,
         1: f"edgecat {card.architecture}: {', '.join(card.labels[:8])}",

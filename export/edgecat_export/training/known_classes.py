@@ -26,7 +26,7 @@ Array = npt.NDArray[Any]
 def groups_of(labels: Sequence[str]) -> dict[str, list[int]] | None:
     """Return label -> places of its classes in ImageNet's; None if a label is no group of them."""
     groups = imagenet_groups()
-    label_of = [groups[found.name] for found in imagenet_classes()]
+    label_of = [groups[known.name] for known in imagenet_classes()]
     places = {label: [i for i, of in enumerate(label_of) if of == label] for label in labels}
     return places if all(places.values()) else None
 

@@ -94,7 +94,7 @@ def _train(run: RunFolder, options: Options, progress: Progress) -> Dataset:
 
 
 def _find_photos(options: Options, progress: Progress) -> Dataset:
-    """Return the photos that can be read; say how many, and which not."""
+    """Return the readable photos; say how many there are, and which are left out."""
     dataset = find_dataset(options.data, options.exclude)
     counts = [f"{count} {label}" for label, count in dataset.counts().items()]
     progress.say(f"photos: {', '.join(counts)}")

@@ -32,7 +32,7 @@ class NotInstalledError(ExportError):
     """A library that exporting needs is missing."""
 
 
-class Said:
+class Messages:
     """Carries messages from the child to the parent; `last` is the latest."""
 
     def __init__(self, pipe: Connection) -> None:
@@ -46,9 +46,9 @@ class Said:
 def in_child(
     work: Callable[..., Any], *arguments: Any, folder: Path, say: Callable[[str], None]
 ) -> Any:
-    """Return `work(*arguments, said)`, called in a child. Raise EdgecatError.
+    """Return `work(*arguments, messages)`, called in a child. Raise EdgecatError.
 
-    `say` is called with each message that `work` puts into `said`. All temporary files of the
+    `say` is called with each message that `work` puts into `messages`. All temporary files of the
     child lie in `folder`. The child ends when this call ends, also by an exception.
     """
     context = multiprocessing.get_context("spawn")
@@ -98,7 +98,7 @@ def _work(
     pipe: Connection, folder: Path, work: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
     threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
-    said = Said(pipe)
+    messages = Messages(pipe)
     result: tuple[Any, EdgecatError | None]
     try:
         null = os.open(os.devnull, os.O_WRONLY)
@@ -112,9 +112,9 @@ def _work(
         # The only backend that the TFLite converter takes.
         os.environ["KERAS_BACKEND"] = "tensorflow"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        result = work(*arguments, said), None
+        result = work(*arguments, messages), None
     except Exception as error:  # converters raise all kinds
-        result = None, in_words(error, said.last, str(folder.parent))
+        result = None, in_words(error, messages.last, str(folder.parent))
     try:
         pipe.send(result)
     except BrokenPipeError:  # the parent was killed
