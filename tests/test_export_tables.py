@@ -34,7 +34,7 @@ import sys, edgecat.cli
 sys.argv = ["edgecat", *{list(arguments)!r}]
 try: edgecat.cli.main()
 except SystemExit: pass
-print("loaded:", *(name for name in {HEAVY!r} if name in sys.modules))
+print("loaded", [name for name in {HEAVY!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return " ".join((done.stdout + done.stderr).replace("│", " ").split())
@@ -51,7 +51,7 @@ def test_help_and_errors_name_the_rows_and_load_no_library() -> None:
     near = shown("export", "tiny-net", "--fp16")
     assert "did you mean 'tinynet'? Known: efficientnet_lite0" in near
     for text in (train, export, wrong, near):
-        assert text.endswith("loaded:")
+        assert "loaded []" in text
 
 
 @pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="needs edgecat[export]")

@@ -18,7 +18,7 @@ from edgecat.errors import EdgecatError
 
 if TYPE_CHECKING:
     from edgecat_export.job import Built
-    from edgecat_export.pipeline import Exported
+    from edgecat_export.request import Exported
 
 EXPLAINED_LAYERS = 15
 

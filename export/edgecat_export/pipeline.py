@@ -10,8 +10,7 @@ import contextlib
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +32,7 @@ from edgecat_export.dataset import (
 from edgecat_export.job import Built, Job
 from edgecat_export.provenance import made_by
 from edgecat_export.quantisation.statistics import Statistics
+from edgecat_export.request import Exported, Request
 from edgecat_export.verify import limits
 from edgecat_export.worker import Messages, explained, in_child
 
@@ -41,50 +41,9 @@ NO_CALIBRATION = (
     "give a folder of training photos with --data, or take --fp16"
 )
 
+__all__ = ["Exported", "Request", "export"]
+
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to export.
-
-    With folders of photos in `data`, int8 is calibrated on some and every file verified on others.
-    Without, int8 uses the statistics of the checkpoint, and files are verified on synthetic inputs.
-    """
-
-    checkpoint: Path
-    out: Path
-    precisions: Sequence[str]  # of fp32, fp16, int8
-    formats: Sequence[str]  # of formats.FORMATS
-    data: Sequence[str] = ()
-    name: str | None = None  # of the model; None: that of the checkpoint
-    force: bool = False  # overwrite files that edgecat did not make
-    max_drop: float | None = None  # points of accuracy; None: the default of each precision
-    min_agreement: float | None = None  # 0..1; likewise
-    seed: int = 1  # decides which photos calibrate and which verify
-    description: Description | None = None  # of a .keras file that edgecat did not train
-    io: str = "uint8"  # or int8: input and output of int8 TFLite files
-    mixed: bool = False  # may keep layers in float32 where int8 falls short
-    explain: bool = False  # measure the noise that int8 adds in each layer
-
-
-@dataclass(frozen=True)
-class Exported:
-    """One file of an export."""
-
-    name: str
-    path: Path | None  # None: not written
-    bytes: int = 0
-    built: Built | None = None  # None: it could not be made
-    failure: str = ""  # why it could not be made or written
-
-    @property
-    def problems(self) -> list[str]:
-        """Return why the file was not written, in words."""
-        if self.failure:
-            return [self.failure]
-        shortfalls = self.built.shortfalls if self.built else ()
-        return [f"{self.name}: not written: {shortfall}" for shortfall in shortfalls]
 
 
 @explained()
@@ -140,16 +99,7 @@ def _checkpoint_with_card(request: Request, folder: Path, say: Say) -> Path:
 
 def _card(request: Request, checkpoint: Path) -> ModelCard:
     card = read_card(checkpoint)
-    origin = made_by(
-        request.checkpoint,
-        card.made_by,
-        data=request.data,
-        seed=request.seed if request.data and request.seed != 1 else None,
-        name=request.name,
-        io=request.io if request.io != "uint8" else None,
-        mixed=request.mixed,
-        description=request.description,
-    )
+    origin = made_by(request, card.made_by)
     return dataclasses.replace(card, name=request.name or card.name, made_by=origin)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +16,15 @@ import numpy as np
 from edgecat.foreign.description import Description
 from edgecat.model_file import base_names
 from edgecat_export.checkpoint import SHIPPED
+from edgecat_export.request import Request
 
 
-def made_by(
-    checkpoint: Path,
-    origin: Mapping[str, str],
-    *,
-    data: Sequence[str],
-    seed: int | None,
-    name: str | None,
-    io: str | None,
-    mixed: bool,
-    description: Description | None,
-) -> dict[str, str]:
-    """Return the checkpoint and the command that export it, without precision and format.
+def made_by(request: Request, origin: Mapping[str, str]) -> dict[str, str]:
+    """Return the checkpoint and the command of an export, without precision and format.
 
     `origin` is what the checkpoint's card has already, such as the command for ImageNet weights.
-    Options that are None are left out.
     """
-    record = dict(origin)
+    record, checkpoint = dict(origin), request.checkpoint
     if not record:
         source = checkpoint.stem if checkpoint.parent == SHIPPED else checkpoint.name
         record = {
@@ -42,14 +32,17 @@ def made_by(
             "checkpoint": checkpoint.name,
             "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         }
-    words = [word for folder in data for word in ("--data", base_names(folder))]
-    for option, value in (("--seed", seed), ("--name", name), ("--io", io)):
-        if value is not None:
-            words += [option, str(value)]
-    if mixed:
+    words = [word for folder in request.data for word in ("--data", base_names(folder))]
+    if request.data and request.seed != 1:
+        words += ["--seed", str(request.seed)]
+    if request.name is not None:
+        words += ["--name", request.name]
+    if request.io != "uint8":
+        words += ["--io", request.io]
+    if request.mixed:
         words.append("--mixed")
-    if description is not None:
-        words += _words_of(description)
+    if request.description is not None:
+        words += _words_of(request.description)
     if words:
         record["command"] += f" {shlex.join(words)}"
     return record
