@@ -76,7 +76,7 @@ def resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_an_architecture_does_not_have() -> None:
     from edgecat_export.architectures import ARCHITECTURES, find_architecture
-    from edgecat_export.networks import build_classifier, freeze_all_but
+    from edgecat_export.networks.classifier import build_classifier, freeze_all_but
 
     with pytest.raises(
         ModelError,
@@ -116,7 +116,7 @@ def test_what_an_architecture_does_not_have() -> None:
 def test_resnet50_takes_rgb_and_answers_as_keras_does_on_bgr(resnet50: Path) -> None:
     import keras
     from edgecat_export.architectures import find_architecture
-    from edgecat_export.networks import build_classifier
+    from edgecat_export.networks.classifier import build_classifier
 
     found = find_architecture("resnet50")
     pixels = np.stack([read_pixels(photo, found.recipe(SIZE)) for photo in (CHELSEA, COFFEE)])
@@ -191,8 +191,8 @@ import keras
 from edgecat_export.architectures import ARCHITECTURES
 from edgecat_export.dataset import find_dataset
 from edgecat_export.training.batches import AugmentedPhotos
-from edgecat_export.training.head import jit
-from edgecat_export.training.network import initial_network
+from edgecat_export.training.network.head import jit
+from edgecat_export.training.network.initial import initial_network
 from edgecat_export.training.options import Options
 dataset = find_dataset([{str(photos)!r}])
 losses = {{}}
@@ -276,8 +276,8 @@ def test_features_of_a_frozen_base(
 ) -> None:
     import keras
     from edgecat_export.architectures import find_architecture
-    from edgecat_export.networks import build_classifier
-    from edgecat_export.training import features
+    from edgecat_export.networks.classifier import build_classifier
+    from edgecat_export.training.network import features
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(features, "AT_ONCE", 8)

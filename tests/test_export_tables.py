@@ -59,7 +59,7 @@ def test_a_new_architecture_is_one_row_and_its_function(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgecat_export.architectures import ARCHITECTURES, Architecture
-    from edgecat_export.networks import build_classifier, freeze_all_but
+    from edgecat_export.networks.classifier import build_classifier, freeze_all_but
 
     (tmp_path / "tiny.py").write_text(TINYNET)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -130,7 +130,8 @@ def test_input_and_output_may_be_int8(edgecat: Run, exported: Path, tmp_path: Pa
 
 def test_corrected_biases_take_the_shift_out_of_the_layers() -> None:
     import keras
-    from edgecat_export import checkpoint, fold
+    from edgecat_export import checkpoint
+    from edgecat_export.networks import fold
     from edgecat_export.quantisation.bias_correction import correct_biases
     from edgecat_export.quantisation.observation import observe
     from edgecat_export.quantisation.rounding import rounded_kernel
@@ -160,8 +161,9 @@ def test_corrected_biases_take_the_shift_out_of_the_layers() -> None:
 
 
 def test_a_float_file_of_another_precision_is_seen() -> None:
-    from edgecat_export import checkpoint, fold
+    from edgecat_export import checkpoint
     from edgecat_export.formats import onnx, tflite
+    from edgecat_export.networks import fold
 
     model, _ = checkpoint.load(checkpoint.find_checkpoint("mobilenet"))
     folded = fold.fold_batch_normalization(model)

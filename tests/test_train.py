@@ -170,7 +170,7 @@ def test_mixup_blends_photos_and_their_targets_alike(photos: Path) -> None:
 
 @needs_keras
 def test_fine_tuning_the_last_blocks_leaves_the_others_alone() -> None:
-    from edgecat_export.networks import build_classifier, freeze_all_but
+    from edgecat_export.networks.classifier import build_classifier, freeze_all_but
 
     for name, blocks, first, last in (
         ("mobilenet_v2", 3, "block_15_expand", "block_14_project"),

@@ -216,7 +216,7 @@ def test_some_photos_are_pasted_into_scenes(plain: tuple[Path, Path]) -> None:
 @needs_keras
 def test_scenes_are_the_photos_of_an_origin(tmp_path: Path) -> None:
     from edgecat_export.training.batches import AugmentedPhotos, PhotosAndDrift
-    from edgecat_export.training.distillation import DRIFT
+    from edgecat_export.training.network.distillation import DRIFT
     from edgecat_export.training.options import Options
 
     for name, colour in (("near/cats/a", RED), ("near/dogs/b", RED), ("far/dogs/c", BLUE)):
@@ -402,8 +402,12 @@ def test_drift_is_how_far_the_imagenet_classes_have_moved(
     imagenet_files: dict[str, Path],
 ) -> None:
     from edgecat_export.architectures import find_architecture
-    from edgecat_export.networks import build_classifier, freeze_all_but, imagenet_network
-    from edgecat_export.training.distillation import DRIFT, with_drift
+    from edgecat_export.networks.classifier import (
+        build_classifier,
+        freeze_all_but,
+        imagenet_network,
+    )
+    from edgecat_export.training.network.distillation import DRIFT, with_drift
 
     file, alpha = imagenet_files[name], ALPHAS[name]
     model = build_classifier(name, 2, SIZE, alpha, file)
@@ -443,8 +447,8 @@ def test_drift_is_how_far_the_imagenet_classes_have_moved(
 
 @needs_keras
 def test_nothing_drifts_in_training_mode_either(imagenet_files: dict[str, Path]) -> None:
-    from edgecat_export.networks import build_classifier, imagenet_network
-    from edgecat_export.training.distillation import DRIFT, with_drift
+    from edgecat_export.networks.classifier import build_classifier, imagenet_network
+    from edgecat_export.training.network.distillation import DRIFT, with_drift
 
     file = imagenet_files["mobilenet"]  # MobileNet's own head has a dropout layer before it
     original = imagenet_network("mobilenet", file, SIZE, 0.25)
@@ -462,7 +466,7 @@ def test_a_file_without_the_head_has_no_imagenet_network(
     tmp_path: Path,
 ) -> None:
     from edgecat_export.architectures import find_architecture
-    from edgecat_export.networks import build_classifier, imagenet_network
+    from edgecat_export.networks.classifier import build_classifier, imagenet_network
 
     whole = build_classifier(name, 2, SIZE, ALPHAS[name], imagenet_files[name])
     base = find_architecture(name).network(SIZE, ALPHAS[name])

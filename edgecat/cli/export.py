@@ -269,5 +269,5 @@ def _of_imagenet(
 ) -> Path:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_libraries():
-        from edgecat_export.imagenet import imagenet_checkpoint
+        from edgecat_export.networks.imagenet import imagenet_checkpoint
     return imagenet_checkpoint(folder, architecture, weights, size, alpha)

@@ -94,7 +94,7 @@ def _file_of(package: str) -> Path:
 
 def _lite(size: int, package: str = "", width: float = 1.0, depth: float = 1.0) -> Architecture:
     return Architecture(
-        "edgecat_export.efficientnet_lite:efficientnet_lite",
+        "edgecat_export.networks.efficientnet_lite:efficientnet_lite",
         size=size,
         block=r"(block\d[a-z])_",
         arguments={"width": width, "depth": depth},
@@ -117,7 +117,7 @@ ARCHITECTURES = {
     "efficientnet_lite3": _lite(size=280, width=1.2, depth=1.4),
     "efficientnet_lite4": _lite(size=300, width=1.4, depth=1.8),
     "homemade": Architecture(
-        "edgecat_export.homemade:homemade", size=64, block=r"(conv|dense)$", imagenet=None
+        "edgecat_export.networks.homemade:homemade", size=64, block=r"(conv|dense)$", imagenet=None
     ),
     "mobilenet": Architecture(
         "keras.applications:MobileNet", alpha=0.5, size=160, block=r"conv_[dp]w_(\d+)"

@@ -18,10 +18,10 @@ from edgecat.errors import EdgecatError
 from edgecat.model_file import with_card
 from edgecat.photo import Pixels
 from edgecat_export import checkpoint
-from edgecat_export.fold import fold_batch_normalization
 from edgecat_export.formats import FORMATS
 from edgecat_export.job import Built, Job
 from edgecat_export.made_inputs import made_inputs
+from edgecat_export.networks.fold import fold_batch_normalization
 from edgecat_export.quantisation.bias_correction import correct_biases
 from edgecat_export.quantisation.layer_noise import layer_noise
 from edgecat_export.quantisation.observation import Array, Outputs, observe

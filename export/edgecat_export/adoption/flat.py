@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from edgecat_export.fold import TRAINING_ONLY
+from edgecat_export.networks.fold import TRAINING_ONLY
 
 
 def flat(model: keras.Model) -> keras.Model:

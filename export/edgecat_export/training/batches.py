@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgecat_export.dataset import Dataset, balanced_order
 from edgecat_export.training.augmentation import augment
-from edgecat_export.training.distillation import DRIFT
+from edgecat_export.training.network.distillation import DRIFT
 from edgecat_export.training.options import Options
 
 Array = npt.NDArray[np.float32]

@@ -15,9 +15,9 @@ from edgecat.errors import ModelError
 from edgecat.model_file import ModelCard
 from edgecat_export import checkpoint
 from edgecat_export.dataset import Dataset, part_of, repeats
-from edgecat_export.training.distillation import DRIFT
-from edgecat_export.training.head import LABEL_SMOOTHING, jit
 from edgecat_export.training.learner import FeatureLearner, Learner, Parts, PhotoLearner
+from edgecat_export.training.network.distillation import DRIFT
+from edgecat_export.training.network.head import LABEL_SMOOTHING, jit
 from edgecat_export.training.options import Options
 from edgecat_export.training.progress import Progress, ShowSteps
 from edgecat_export.training.report import validation_row

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgecat.errors import ModelError
 from edgecat_export.dataset import Dataset, pixel_batches
-from edgecat_export.networks import freeze_all_but
+from edgecat_export.networks.classifier import freeze_all_but
 from edgecat_export.training.batches import (
     Array,
     AugmentedPhotos,
@@ -17,9 +17,9 @@ from edgecat_export.training.batches import (
     FeaturesOfPhotos,
     PhotosAndDrift,
 )
-from edgecat_export.training.distillation import with_drift
-from edgecat_export.training.head import base_of, features_of, fit_head, head_of
-from edgecat_export.training.network import initial_network, original_network
+from edgecat_export.training.network.distillation import with_drift
+from edgecat_export.training.network.head import base_of, features_of, fit_head, head_of
+from edgecat_export.training.network.initial import initial_network, original_network
 from edgecat_export.training.options import Options
 from edgecat_export.training.progress import Progress
 from edgecat_export.training.report import scores_of

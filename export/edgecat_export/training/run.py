@@ -18,7 +18,7 @@ from edgecat_export.dataset import (
     pixel_batches,
     split,
 )
-from edgecat_export.fold import fold_batch_normalization
+from edgecat_export.networks.fold import fold_batch_normalization
 from edgecat_export.quantisation.observation import observe, statistics_of
 from edgecat_export.training.fit import fit
 from edgecat_export.training.learner import Parts

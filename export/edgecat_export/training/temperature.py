@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgecat.measure.accuracy import LabelledPhoto
 from edgecat_export.dataset import part_of
-from edgecat_export.training.known_classes import logit_layers
+from edgecat_export.training.network.known_classes import logit_layers
 
 TEMPERATURES = np.geomspace(0.25, 4, 241)
 FEW_PHOTOS = 50  # fewer do not determine a temperature

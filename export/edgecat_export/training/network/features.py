@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edgecat.files import cache_folder
 from edgecat.photo import InputRecipe, read_pixels
-from edgecat_export.fold import fold_batch_normalization
+from edgecat_export.networks.fold import fold_batch_normalization
 
 AT_ONCE = 512  # photos a file: the most that are lost when the process is killed
 BATCH = 32

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from edgecat_export.dataset import Dataset, balanced_order
-from edgecat_export.training.features import Base, Features
+from edgecat_export.training.network.features import Base, Features
 from edgecat_export.training.options import Options
 from edgecat_export.training.progress import Progress
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from edgecat_export.training.known_classes import imagenet_head
+from edgecat_export.training.network.known_classes import imagenet_head
 
 DRIFT = "drift"  # the name of the output that measures how far the network has moved
 

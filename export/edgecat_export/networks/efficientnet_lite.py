@@ -15,7 +15,7 @@ import keras
 from keras import layers
 
 from edgecat.errors import ModelError
-from edgecat_export.torch_file import read_state_dict
+from edgecat_export.networks.torch_file import read_state_dict
 
 
 class Stage(NamedTuple):

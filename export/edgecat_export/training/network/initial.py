@@ -9,8 +9,8 @@ import numpy as np
 
 from edgecat.errors import ModelError
 from edgecat_export import checkpoint
-from edgecat_export.networks import build_classifier, imagenet_network
-from edgecat_export.training.known_classes import (
+from edgecat_export.networks.classifier import build_classifier, imagenet_network
+from edgecat_export.training.network.known_classes import (
     KNOWN,
     groups_of,
     imagenet_head,
