@@ -20,13 +20,13 @@ from edgecat.photo import Pixels
 from edgecat_export import checkpoint
 from edgecat_export.formats import FORMATS
 from edgecat_export.job import Built, Job
-from edgecat_export.made_inputs import made_inputs
 from edgecat_export.networks.fold import fold_batch_normalization
 from edgecat_export.quantisation.bias_correction import correct_biases
 from edgecat_export.quantisation.layer_noise import layer_noise
 from edgecat_export.quantisation.observation import Array, Outputs, observe
 from edgecat_export.quantisation.ranges import STRATEGIES
 from edgecat_export.quantisation.statistics import Ranges
+from edgecat_export.synthetic_inputs import synthetic_inputs
 from edgecat_export.verify import median_latency_ms, verify
 from edgecat_export.worker import Messages, in_words
 
@@ -67,7 +67,7 @@ class _Source:
             self.targets = np.load(job.folder / "targets.npy")
         else:
             messages.put("making inputs to verify on")
-            self.inputs = made_inputs(self.folded, self.card.input)
+            self.inputs = synthetic_inputs(self.folded, self.card.input)
         if (job.folder / "groups.npy").exists():
             self.groups = np.load(job.folder / "groups.npy")
         scores = [model.predict_on_batch(batch) for batch in self._batches(self.inputs)]

@@ -40,7 +40,7 @@ LIMITS_OF_MANY_LABELS = {
     "fp16": Limits(0.98, 1e-3, 0.5),
     "int8": Limits(0.9, 1e-3, share_lost=0.02),
 }
-LIMITS_ON_MADE_INPUTS = {
+LIMITS_ON_SYNTHETIC_INPUTS = {
     "fp32": Limits(0.97, 1e-4),
     "fp16": Limits(0.95, 5e-3),
     "int8": Limits(0.85, 5e-2),
@@ -61,7 +61,7 @@ def limits(
     `max_drop` (points) and `min_agreement` (0..1) replace the defaults.
     """
     if not photos:
-        table = LIMITS_ON_MADE_INPUTS
+        table = LIMITS_ON_SYNTHETIC_INPUTS
     elif labels >= MANY_LABELS:
         table = LIMITS_OF_MANY_LABELS
     else:

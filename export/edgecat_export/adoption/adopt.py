@@ -25,7 +25,7 @@ from edgecat_export.adoption.scaling import (
     with_recipe,
     without_normalization,
 )
-from edgecat_export.made_inputs import noise
+from edgecat_export.synthetic_inputs import noise
 from edgecat_export.worker import Messages
 
 _SAME_SCORE = 1e-4  # the largest difference of two probabilities in float32

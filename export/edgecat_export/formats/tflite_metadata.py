@@ -13,7 +13,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecat.model_file import LABELS_NAME, ModelCard
-from edgecat.photo import Channels
+from edgecat.photo import Channels, InputRecipe
 
 _IMAGE_PROPERTIES, _FEATURE_PROPERTIES = 2, 1  # union ContentProperties
 _NORMALIZATION_OPTIONS = 1  # union ProcessUnitOptions
@@ -37,70 +37,51 @@ def describe(model: bytes, card: ModelCard) -> bytes:
 
 
 def tflite_metadata(card: ModelCard) -> bytes:
-    """Return the flatbuffer ModelMetadata."""
+    """Return the flatbuffer ModelMetadata; the numbers are the schema's slots."""
     b = flatbuffers.Builder(1024)
-    recipe = card.input
-    size = _table(
-        b, {0: (b.PrependUint32Slot, recipe.width), 1: (b.PrependUint32Slot, recipe.height)}
-    )
-    image = _table(b, {0: (b.PrependInt8Slot, _RGB), 1: (b.PrependUOffsetTRelativeSlot, size)})
-    image_content = _table(
-        b, {0: (b.PrependUint8Slot, _IMAGE_PROPERTIES), 1: (b.PrependUOffsetTRelativeSlot, image)}
-    )
-    options = _offsets(
-        b, {0: _floats(b, *_channels(recipe.mean)), 1: _floats(b, *_channels(recipe.std))}
-    )
-    unit = _table(
-        b,
-        {
-            0: (b.PrependUint8Slot, _NORMALIZATION_OPTIONS),
-            1: (b.PrependUOffsetTRelativeSlot, options),
-        },
-    )
-    # The range of what the model reads; for integer inputs the runtime quantises it from there.
-    ends = recipe.normalise(np.array([[0] * 3, [255] * 3]))
-    stats = _offsets(b, {0: _floats(b, float(ends.max())), 1: _floats(b, float(ends.min()))})
-    input_ = _offsets(
-        b,
-        {
-            0: b.CreateString("image"),
-            1: b.CreateString("RGB photo"),
-            3: image_content,
-            4: _vector(b, [unit]),
-            5: stats,
-        },
-    )
-
-    name = b.CreateString(LABELS_NAME)
-    labels = _table(
-        b, {0: (b.PrependUOffsetTRelativeSlot, name), 2: (b.PrependInt8Slot, _TENSOR_AXIS_LABELS)}
-    )
-    feature = _table(b, {})
-    score_content = _table(
-        b,
-        {0: (b.PrependUint8Slot, _FEATURE_PROPERTIES), 1: (b.PrependUOffsetTRelativeSlot, feature)},
-    )
-    score_stats = _offsets(b, {0: _floats(b, 1.0), 1: _floats(b, 0.0)})
-    output = _offsets(
-        b,
-        {
-            0: b.CreateString("probability"),
-            1: b.CreateString("one a label"),
-            3: score_content,
-            5: score_stats,
-            6: _vector(b, [labels]),
-        },
-    )
-    subgraph = _offsets(b, {2: _vector(b, [input_]), 3: _vector(b, [output])})
-    model = {
+    image = _input(b, card.input)
+    scores = _output(b)
+    subgraph = _offsets(b, {2: _vector(b, [image]), 3: _vector(b, [scores])})
+    texts = {
         0: card.name,
         1: f"edgecat {card.architecture}: {', '.join(card.labels[:8])}",
         5: card.licence,
         7: "1.0.0",
     }
-    strings = {slot: b.CreateString(text) for slot, text in model.items()}
+    strings = {slot: b.CreateString(text) for slot, text in texts.items()}
     b.Finish(_offsets(b, {**strings, 3: _vector(b, [subgraph])}), b"M001")
     return bytes(b.Output())
+
+
+def _input(b: Any, recipe: InputRecipe) -> int:
+    """Add the TensorMetadata of the photo: its size, normalisation and range."""
+    width = (b.PrependUint32Slot, recipe.width)
+    size = _table(b, {0: width, 1: (b.PrependUint32Slot, recipe.height)})
+    colours = (b.PrependInt8Slot, _RGB)
+    image = _table(b, {0: colours, 1: (b.PrependUOffsetTRelativeSlot, size)})
+    content = _union(b, _IMAGE_PROPERTIES, image)
+    mean, std = (_floats(b, *_channels(values)) for values in (recipe.mean, recipe.std))
+    unit = _union(b, _NORMALIZATION_OPTIONS, _offsets(b, {0: mean, 1: std}))
+    # The range of the normalised pixels; for integer inputs the runtime quantises them.
+    ends = recipe.normalise(np.array([[0] * 3, [255] * 3]))
+    stats = _offsets(b, {0: _floats(b, float(ends.max())), 1: _floats(b, float(ends.min()))})
+    name, description = b.CreateString("image"), b.CreateString("RGB photo")
+    return _offsets(b, {0: name, 1: description, 3: content, 4: _vector(b, [unit]), 5: stats})
+
+
+def _output(b: Any) -> int:
+    """Add the TensorMetadata of the scores: their range and the label file."""
+    file = (b.PrependUOffsetTRelativeSlot, b.CreateString(LABELS_NAME))
+    labels = _table(b, {0: file, 2: (b.PrependInt8Slot, _TENSOR_AXIS_LABELS)})
+    content = _union(b, _FEATURE_PROPERTIES, _table(b, {}))
+    stats = _offsets(b, {0: _floats(b, 1.0), 1: _floats(b, 0.0)})
+    name, description = b.CreateString("probability"), b.CreateString("one a label")
+    return _offsets(b, {0: name, 1: description, 3: content, 5: stats, 6: _vector(b, [labels])})
+
+
+def _union(b: Any, kind: int, value: int) -> int:
+    """Add a table with a union: the kind of a value, and the value."""
+    return _table(b, {0: (b.PrependUint8Slot, kind), 1: (b.PrependUOffsetTRelativeSlot, value)})
 
 
 def _table(b: Any, slots: dict[int, tuple[Any, int]]) -> int:

@@ -20,7 +20,7 @@ AT_ONCE = 4  # pictures: more take more memory, and no less time
 STEP = 4.0  # standard deviation of one step's change, in pixel values
 
 
-def made_inputs(model: keras.Model, recipe: InputRecipe) -> Pixels:
+def synthetic_inputs(model: keras.Model, recipe: InputRecipe) -> Pixels:
     """Return pictures (count, height, width, 3), by gradient ascent on each label in turn.
 
     Needs the TensorFlow backend.
