@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from edgecat_export.checkpoint import SHIPPED
-from edgecat_export.dataset import find_dataset, normalise, pixel_batches
-from edgecat_export.pipeline import export
+from edgecat_export.dataset import find_dataset, pixel_batches
+from edgecat_export.pipeline import Request, export
 from edgecat_export.verify import median_latency_ms, verify
 
 from edgecat import read_card
@@ -35,21 +35,20 @@ def main(folders: list[str]) -> None:
             list(pixel_batches([photo.path for photo in dataset.photos], card.input))
         )
         with tempfile.TemporaryDirectory() as folder:
-            files = export(checkpoint, Path(folder), ["fp32", "fp16", "int8"], ["tflite", "onnx"])
+            precisions, formats = ["fp32", "fp16", "int8"], ["tflite", "onnx"]
+            files = export(Request(checkpoint, Path(folder), precisions, formats))
             from edgecat_export.checkpoint import load  # Keras, which the exports above did without
 
             model, _ = load(checkpoint)
             reference = np.concatenate(
                 [
-                    model.predict_on_batch(normalise(pixels[i : i + 32], card.input))
+                    model.predict_on_batch(card.input.normalise(pixels[i : i + 32]))
                     for i in range(0, len(pixels), 32)
                 ]
             )
             for file in files:
                 if file.path is None:
-                    print(
-                        f"| {checkpoint.stem} | {file.name} | not written: {'; '.join(file.built.shortfalls)} | | | | |"
-                    )
+                    print(f"| {checkpoint.stem} | {'; '.join(file.problems)} | | | | | |")
                     continue
                 seen = verify(file.path, pixels, reference, targets)
                 print(

@@ -45,11 +45,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("tf2onnx", reason="needs edgecat[export]")
     pytest.importorskip("ai_edge_quantizer", reason="needs edgecat[export]")
     from edgecat_export.checkpoint import find_checkpoint
-    from edgecat_export.pipeline import export
+    from edgecat_export.pipeline import Request, export
 
     folder = tmp_path_factory.mktemp("exported")
-    export(find_checkpoint("mobilenet"), folder, ["int8"], ["tflite", "onnx"])
-    export(find_checkpoint("mobilenet"), folder, ["fp32"], ["tflite"])
+    export(Request(find_checkpoint("mobilenet"), folder, ["int8"], ["tflite", "onnx"]))
+    export(Request(find_checkpoint("mobilenet"), folder, ["fp32"], ["tflite"]))
     return folder
 
 

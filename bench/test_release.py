@@ -69,9 +69,10 @@ def test_what_int8_costs_the_default_model(
         pytest.skip("exporting takes long; run it without --benchmark-disable")
     pytest.importorskip("tf2onnx", reason="needs edgecat[export]")
     from edgecat_export.checkpoint import find_checkpoint
-    from edgecat_export.pipeline import export
+    from edgecat_export.pipeline import Request, export
 
-    export(find_checkpoint("efficientnet_lite0"), tmp_path, ["fp32", "int8"], ["tflite"])
+    checkpoint = find_checkpoint("efficientnet_lite0")
+    export(Request(checkpoint, tmp_path, ["fp32", "int8"], ["tflite"]))
     both = [
         judged(tmp_path / f"efficientnet_lite0-{precision}.tflite", False).accuracy()
         for precision in ("fp32", "int8")

@@ -46,13 +46,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with mobilenet in every precision and both formats."""
     pytest.importorskip("tf2onnx", reason="needs edgecat[export]")
     from edgecat_export.checkpoint import find_checkpoint
-    from edgecat_export.pipeline import export
+    from edgecat_export.pipeline import Request, export
 
     folder = tmp_path_factory.mktemp("exported")
-    results = export(
-        find_checkpoint("mobilenet"), folder, ["fp32", "fp16", "int8"], ["tflite", "onnx"]
-    )
-    assert [result.built.shortfalls for result in results] == [[]] * 6
+    precisions, formats = ["fp32", "fp16", "int8"], ["tflite", "onnx"]
+    results = export(Request(find_checkpoint("mobilenet"), folder, precisions, formats))
+    assert [result.problems for result in results] == [[]] * 6
     return folder
 
 

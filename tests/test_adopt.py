@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgecat_export.made_inputs import noise
+from edgecat_export.synthetic_inputs import noise
 from PIL import Image
 from real import CHELSEA, COFFEE, ROOT, Run
 
@@ -191,7 +191,7 @@ def test_a_model_that_is_no_image_classifier_is_refused(
 ) -> None:
     done = refusals[name]
     assert (done.returncode, done.stdout) == (1, "")
-    where = "" if name == "lanczos" else f"{models / name}.keras: "
+    where = "lanczos-fp32.tflite: " if name == "lanczos" else f"{models / name}.keras: "
     assert done.stderr.splitlines()[-1] == f"edgecat: {where}{REFUSED[name][1]}"
     assert "Traceback" not in done.stderr
     assert not (models / "out").exists()
@@ -200,12 +200,14 @@ def test_a_model_that_is_no_image_classifier_is_refused(
 def test_a_layer_that_cannot_be_quantised_is_named(
     edgecat: Run, models: Path, photos: Path, tmp_path: Path
 ) -> None:
-    done = edgecat(
-        "export", models / "unit.keras", "--int8", "--format", "tflite", *ABC, "--data", photos
-    )
+    asked = ("--int8", "--fp32", "--format", "tflite", *ABC, "--data", photos)
+    done = edgecat("export", models / "unit.keras", *asked)
     assert done.returncode == 1
-    assert "'direction'" in done.stderr.splitlines()[-1]
-    assert not list(tmp_path.iterdir())
+    int8 = "edgecat: unit-int8.tflite: "
+    [complaint] = [line for line in done.stderr.splitlines() if line.startswith(int8)]
+    assert "'direction'" in complaint
+    assert "unit-fp32.tflite" in done.stdout  # the other file is made and verified
+    assert not (tmp_path / "unit-int8.tflite").exists()
 
 
 @pytest.mark.parametrize(

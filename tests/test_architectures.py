@@ -75,12 +75,8 @@ def resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_an_architecture_does_not_have() -> None:
-    from edgecat_export.architectures import (
-        ARCHITECTURES,
-        build_classifier,
-        find_architecture,
-        freeze_all_but,
-    )
+    from edgecat_export.architectures import ARCHITECTURES, find_architecture
+    from edgecat_export.networks.classifier import build_classifier, freeze_all_but
 
     with pytest.raises(
         ModelError,
@@ -119,7 +115,8 @@ def test_what_an_architecture_does_not_have() -> None:
 
 def test_resnet50_takes_rgb_and_answers_as_keras_does_on_bgr(resnet50: Path) -> None:
     import keras
-    from edgecat_export.architectures import build_classifier, find_architecture
+    from edgecat_export.architectures import find_architecture
+    from edgecat_export.networks.classifier import build_classifier
 
     found = find_architecture("resnet50")
     pixels = np.stack([read_pixels(photo, found.recipe(SIZE)) for photo in (CHELSEA, COFFEE)])
@@ -191,9 +188,12 @@ def test_all_learn_and_answer_on_either_backend(photos: Path) -> None:
     script = f"""
 import json, sys
 import keras
-from edgecat_export import train
 from edgecat_export.architectures import ARCHITECTURES
 from edgecat_export.dataset import find_dataset
+from edgecat_export.training.batches import AugmentedPhotos
+from edgecat_export.training.network.head import jit
+from edgecat_export.training.network.initial import initial_network
+from edgecat_export.training.options import Options
 dataset = find_dataset([{str(photos)!r}])
 losses = {{}}
 larger = {{f"efficientnet_lite{{number}}" for number in (1, 2, 3, 4)}}  # of the same layers
@@ -201,10 +201,10 @@ for name, found in ARCHITECTURES.items():
     if name in larger:
         continue
     alpha = None if found.alpha is None else 0.35 if name == "mobilenet_v2" else 0.25
-    asked = train.Training(name, ({str(photos)!r},), None, alpha, 32, epochs=1, batch=4, mixup=0)
-    model = train._build(asked, dataset.labels)
-    model.compile(keras.optimizers.SGD(1e-3), keras.losses.CategoricalCrossentropy(), jit_compile=train._jit())  # Adam takes minutes to compile
-    inputs, targets = train.AugmentedPhotos(dataset, asked, 1, 0)[0]
+    asked = Options(name, ({str(photos)!r},), None, alpha, 32, epochs=1, batch=4, mixup=0)
+    model = initial_network(asked, dataset.labels)
+    model.compile(keras.optimizers.SGD(1e-3), keras.losses.CategoricalCrossentropy(), jit_compile=jit())  # Adam takes minutes to compile
+    inputs, targets = AugmentedPhotos(dataset, asked, 1, 0)[0]
     before = [weight.copy() for weight in model.get_weights()]
     loss = float(model.train_on_batch(inputs, targets))
     changed = sum(bool((old != new).any()) for old, new in zip(before, model.get_weights()))
@@ -275,8 +275,9 @@ def test_features_of_a_frozen_base(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import keras
-    from edgecat_export import features
-    from edgecat_export.architectures import build_classifier, find_architecture
+    from edgecat_export.architectures import find_architecture
+    from edgecat_export.networks.classifier import build_classifier
+    from edgecat_export.training.network import features
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(features, "AT_ONCE", 8)

@@ -165,7 +165,7 @@ def test_the_published_weights_as_int8_in_edgecats_runtime(
 
 
 def test_a_classifier_starts_from_the_whole_network_or_its_base(tmp_path: Path) -> None:
-    from edgecat_export.architectures import build_classifier
+    from edgecat_export.networks.classifier import build_classifier
 
     whole, base = tmp_path / "whole.weights.h5", tmp_path / "base.weights.h5"
     network = lite(0, 64, top=True)
@@ -259,7 +259,7 @@ TENSORS = {
 
 
 def test_tensors_are_read_with_their_strides(tmp_path: Path) -> None:
-    from edgecat_export.torch_file import read_state_dict
+    from edgecat_export.networks.torch_file import read_state_dict
 
     found = read_state_dict(torch_file(tmp_path / "net.pth", TENSORS, STORAGES))
     assert list(found) == list(TENSORS)
@@ -300,7 +300,7 @@ def test_a_network_is_loaded_from_pytorchs_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["magic", "state"])
 def test_code_in_a_file_is_refused_and_not_run(place: str, tmp_path: Path) -> None:
-    from edgecat_export.torch_file import read_state_dict
+    from edgecat_export.networks.torch_file import read_state_dict
 
     command = f"touch {tmp_path / 'ran'}"
     call = named("os", "system") + b"(" + opcodes(command) + b"tR"
@@ -312,7 +312,7 @@ def test_code_in_a_file_is_refused_and_not_run(place: str, tmp_path: Path) -> No
 
 
 def test_a_file_that_is_cut_short(tmp_path: Path) -> None:
-    from edgecat_export.torch_file import read_state_dict
+    from edgecat_export.networks.torch_file import read_state_dict
 
     content = torch_file(tmp_path / "net.pth", TENSORS, STORAGES).read_bytes()
     for length in range(len(content)):
@@ -340,7 +340,7 @@ def test_a_file_that_is_cut_short(tmp_path: Path) -> None:
     ids=str,
 )
 def test_a_tensor_beyond_its_storage(tensor: Tensor, tmp_path: Path) -> None:
-    from edgecat_export.torch_file import read_state_dict
+    from edgecat_export.networks.torch_file import read_state_dict
 
     file = torch_file(tmp_path / "net.pth", {**TENSORS, "wrong": tensor}, STORAGES)
     with pytest.raises(ModelError, match=r"net\.pth: no PyTorch weights that can be read") as wrong:
@@ -370,7 +370,7 @@ def test_a_tensor_beyond_its_storage(tensor: Tensor, tmp_path: Path) -> None:
     ids=str,
 )
 def test_a_file_of_another_form(misuse: dict[str, Any], tmp_path: Path) -> None:
-    from edgecat_export.torch_file import read_state_dict
+    from edgecat_export.networks.torch_file import read_state_dict
 
     file = torch_file(tmp_path / "net.pth", TENSORS, STORAGES, **misuse)
     with pytest.raises(ModelError, match=r"net\.pth: no PyTorch weights that can be read") as wrong:
@@ -379,7 +379,7 @@ def test_a_file_of_another_form(misuse: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_a_storage_of_another_type_and_a_later_format(tmp_path: Path) -> None:
-    from edgecat_export.torch_file import read_state_dict
+    from edgecat_export.networks.torch_file import read_state_dict
 
     half = {"10": np.zeros(4, np.float16)}
     file = torch_file(tmp_path / "half.pth", {"one": Tensor("10", (4,), (1,))}, half)

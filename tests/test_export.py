@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgecat_export.made_inputs import noise
-from edgecat_export.names import ARCHITECTURES
+from edgecat_export.architectures import ARCHITECTURES
+from edgecat_export.synthetic_inputs import noise
 from edgecat_export.verify import Verification, limits
 from real import CHELSEA, COFFEE, ROOT, Run
 

@@ -107,7 +107,10 @@ def test_a_full_disk(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     advice = f"no room for temporary files in {tmp_path}/temporary (File too large); make some, or set TMPDIR to a folder with room"
-    assert done.stderr.splitlines()[-1] == f"edgecat: converting to fp32 onnx: {advice}"
+    assert (
+        done.stderr.splitlines()[-1]
+        == f"edgecat: mobilenet-fp32.onnx: converting to fp32 onnx: {advice}"
+    )
     assert [path.name for path in tmp_path.rglob("*")] == ["temporary"]
 
 
@@ -219,11 +222,11 @@ def test_an_interrupted_run_leaves_nothing(
 def test_exporting_in_process_gives_the_memory_back(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from edgecat_export.pipeline import export
+from edgecat_export.pipeline import Request, export
 def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6
 import edgecat_export.verify, edgecat.engines.litert
 before = resident()
-export(Path({str(MOBILENET)!r}), Path('.'), ['int8'], ['tflite'])
+export(Request(Path({str(MOBILENET)!r}), Path('.'), ['int8'], ['tflite']))
 print(resident() - before)
 """
     if not Path("/proc/self/statm").exists():

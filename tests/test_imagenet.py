@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgecat_export.names import ARCHITECTURES
+from edgecat_export.architectures import ARCHITECTURES
 from real import CHELSEA, COFFEE, ROOT, SHARED, Run
 
 from edgecat import Classifier, read_card

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from edgecat_export.augmentation import augment
+from edgecat_export.training.augmentation import augment
 from PIL import ExifTags, Image
 from real import CHELSEA, COFFEE, ROOT, Run
 

@@ -29,14 +29,14 @@ def head_of(channels: int, seed: int = 0) -> tuple[Any, Any]:
 
 
 def classifier() -> Any:
-    from edgecat_export.architectures import build_classifier
+    from edgecat_export.networks.classifier import build_classifier
 
     return build_classifier("mobilenet", 3, SIZE, 0.25, None)
 
 
 def test_a_labels_logit_has_the_best_of_its_classes_in_it() -> None:
     import keras
-    from edgecat_export.known_classes import SHARE, groups_of, with_known_classes
+    from edgecat_export.training.network.known_classes import SHARE, groups_of, with_known_classes
 
     plain = classifier()
     kernel, bias = head_of(256)
@@ -60,7 +60,7 @@ def test_a_labels_logit_has_the_best_of_its_classes_in_it() -> None:
 
 
 def test_labels_that_are_no_groups_of_imagenets_classes_have_none() -> None:
-    from edgecat_export.known_classes import groups_of, with_known_classes
+    from edgecat_export.training.network.known_classes import groups_of, with_known_classes
 
     assert groups_of(("ok", "scratched")) is None
     assert groups_of(("cat", "ok")) is None
@@ -69,8 +69,8 @@ def test_labels_that_are_no_groups_of_imagenets_classes_have_none() -> None:
 
 
 def test_a_temperature_divides_all_that_is_in_the_logits() -> None:
-    from edgecat_export.known_classes import with_known_classes
-    from edgecat_export.refine import apply_temperature, temper
+    from edgecat_export.training.network.known_classes import with_known_classes
+    from edgecat_export.training.temperature import apply_temperature, temper
 
     model = with_known_classes(classifier(), LABELS, *head_of(256))
     pixels = np.random.default_rng(1).normal(0, 1, (4, SIZE, SIZE, 3)).astype(np.float32)
@@ -82,22 +82,22 @@ def test_a_temperature_divides_all_that_is_in_the_logits() -> None:
 def test_the_int8_files_answer_like_the_checkpoint(tmp_path: Path) -> None:
     from edgecat_export import checkpoint
     from edgecat_export.architectures import find_architecture
-    from edgecat_export.calibrate import observe, statistics
-    from edgecat_export.fold import fold_batch_normalization
-    from edgecat_export.known_classes import with_known_classes
-    from edgecat_export.pipeline import export
+    from edgecat_export.networks.fold import fold_batch_normalization
+    from edgecat_export.pipeline import Request, export
+    from edgecat_export.quantisation.observation import observe, statistics_of
+    from edgecat_export.training.network.known_classes import with_known_classes
 
     model = with_known_classes(classifier(), LABELS, *head_of(256))
     recipe = find_architecture("mobilenet").recipe(SIZE)
     photos = (CHELSEA, COFFEE)
     inputs = recipe.normalise(np.stack([read_pixels(path, recipe) for path in photos]))
     folded = fold_batch_normalization(model)
-    found = statistics(folded, observe(folded, [inputs, inputs[:, ::-1]]), recipe)
+    found = statistics_of(folded, observe(folded, [inputs, inputs[:, ::-1]]), recipe)
     calibration = {"photos": 4, "sha256": "", "seed": 1, **found._asdict()}
     card = ModelCard("mobilenet", "mobilenet", LABELS, recipe, calibration=calibration)
     source = tmp_path / "model.keras"
     checkpoint.save(model, card, source)
-    made = export(source, tmp_path, ["int8"], ["tflite", "onnx"], name="model")
+    made = export(Request(source, tmp_path, ["int8"], ["tflite", "onnx"], name="model"))
     assert [file.path is not None for file in made] == [True, True]
     expected = model.predict_on_batch(inputs)
     for file in made:
@@ -120,6 +120,6 @@ def test_the_int8_files_answer_like_the_checkpoint(tmp_path: Path) -> None:
     ],
 )
 def test_a_tensor_is_named_after_the_layer_that_makes_it(tensor: str, layer: str | None) -> None:
-    from edgecat_export.convert import layer_of_tensor
+    from edgecat_export.formats.tracing import layer_of_tensor
 
     assert layer_of_tensor(tensor) == layer

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgecat_export.augmentation import augment
-from edgecat_export.dataset import normalise
+from edgecat_export.training.augmentation import augment
 from PIL import Image
 from real import CHELSEA, COFFEE, Run
 
@@ -131,27 +130,24 @@ def test_input_and_output_may_be_int8(edgecat: Run, exported: Path, tmp_path: Pa
 
 def test_corrected_biases_take_the_shift_out_of_the_layers() -> None:
     import keras
-    from edgecat_export import calibrate, checkpoint, fold
+    from edgecat_export import checkpoint
+    from edgecat_export.networks import fold
+    from edgecat_export.quantisation.bias_correction import correct_biases
+    from edgecat_export.quantisation.observation import observe
+    from edgecat_export.quantisation.rounding import rounded_kernel
 
     model, card = checkpoint.load(checkpoint.find_checkpoint("mobilenet"))
     folded = fold.fold_batch_normalization(model)
-    pictures = normalise(
-        np.stack(
-            [
-                augment((CHELSEA, COFFEE)[i % 2], card.input, np.random.default_rng(i))
-                for i in range(24)
-            ]
-        ),
-        card.input,
-    )
-    observed = calibrate.observe(folded, [pictures])
-    corrected = calibrate.correct_biases(
-        folded, {name: outputs.means for name, outputs in observed.items()}
-    )
+    variants = [
+        augment((CHELSEA, COFFEE)[i % 2], card.input, np.random.default_rng(i)) for i in range(24)
+    ]
+    pictures = card.input.normalise(np.stack(variants))
+    observed = observe(folded, [pictures])
+    corrected = correct_biases(folded, {name: outputs.means for name, outputs in observed.items()})
     name = "conv_pw_3"
     layer, other = folded.get_layer(name), corrected.get_layer(name)
     before = keras.Model(folded.input, layer.input).predict_on_batch(pictures)
-    rounded = [calibrate.quantised_kernel(layer), layer.get_weights()[1]]
+    rounded = [rounded_kernel(layer), layer.get_weights()[1]]
     wanted = layer(before).numpy()
     shifts = []
     for bias in (layer.get_weights()[1], other.get_weights()[1]):
@@ -165,30 +161,34 @@ def test_corrected_biases_take_the_shift_out_of_the_layers() -> None:
 
 
 def test_a_float_file_of_another_precision_is_seen() -> None:
-    from edgecat_export import checkpoint, convert, fold, quantise
+    from edgecat_export import checkpoint
+    from edgecat_export.formats import onnx, tflite
+    from edgecat_export.networks import fold
 
     model, _ = checkpoint.load(checkpoint.find_checkpoint("mobilenet"))
     folded = fold.fold_batch_normalization(model)
-    half = convert.to_onnx(folded, "fp16")
-    quantise.assert_float_onnx(half, "fp16")
+    half = onnx.to_float(folded, "fp16")
+    onnx.check_float(half, "fp16")
     with pytest.raises(
         ValueError, match="not a fp32 ONNX model: the weights 'conv1/Conv:1_fp16' are not fp32"
     ):
-        quantise.assert_float_onnx(half, "fp32")
+        onnx.check_float(half, "fp32")
     with pytest.raises(
         ValueError, match="not a quantised ONNX model, float inputs: 'conv1/Conv' takes"
     ):
-        quantise.assert_quantised_onnx(half)
-    single = convert.to_tflite(folded, "fp32")
-    quantise.assert_float_tflite(single)
+        onnx.check_quantised(half)
+    single = tflite.to_float(folded, "fp32")
+    tflite.check_float(single)
     with pytest.raises(
         ValueError, match="not an integer TFLite model: 'serving_default_pixels:0' is not uint8"
     ):
-        quantise.assert_integer_tflite(single)
+        tflite.check_integer(single)
 
 
 def test_ranges_by_least_squares_cut_off_what_is_rare() -> None:
-    from edgecat_export.calibrate import Outputs, least_squares, quantised
+    from edgecat_export.quantisation.observation import Outputs
+    from edgecat_export.quantisation.ranges import least_squares
+    from edgecat_export.quantisation.rounding import rounded
 
     values = np.random.default_rng(0).normal(size=(50, 1000)).astype(np.float32)
     values[0, 0] = 200
@@ -196,7 +196,7 @@ def test_ranges_by_least_squares_cut_off_what_is_rare() -> None:
     wide = {"layer": (float(values.min()), 200.0), "pixels": (-1.0, 1.0)}
     narrow = least_squares(wide, observed)
     errors = [
-        float(np.square(quantised(values, *ranges["layer"]) - values).mean())
+        float(np.square(rounded(values, *ranges["layer"]) - values).mean())
         for ranges in (wide, narrow)
     ]
     assert errors[1] < errors[0]

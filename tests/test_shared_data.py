@@ -126,15 +126,12 @@ def test_int8_keeps_the_accuracy_and_both_formats_agree(
     pets: list[LabelledPhoto], of_default: Answers, tmp_path: Path
 ) -> None:
     """On every eighth photo; bench/exports.py measures all."""
-    from edgecat_export.pipeline import export
+    from edgecat_export.pipeline import Request, export
 
     some = pets[::8]
-    export(
-        ROOT / "export" / "edgecat_export" / "checkpoints" / "efficientnet_lite0.keras",
-        tmp_path,
-        ["fp32", "int8"],
-        ["onnx"],
-    )
+    checkpoints = ROOT / "export" / "edgecat_export" / "checkpoints"
+    checkpoint = checkpoints / "efficientnet_lite0.keras"
+    export(Request(checkpoint, tmp_path, ["fp32", "int8"], ["onnx"]))
     given = {}
     for precision in ("fp32", "int8"):
         with Classifier(tmp_path / f"efficientnet_lite0-{precision}.onnx", threads=1) as classifier:

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from edgecat_export.augmentation import augment
 from edgecat_export.dataset import (
     FEW_FROM_ORIGIN,
     Dataset,
@@ -30,6 +29,7 @@ from edgecat_export.dataset import (
     repeats,
     split,
 )
+from edgecat_export.training.augmentation import augment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -215,14 +215,15 @@ def test_some_photos_are_pasted_into_scenes(plain: tuple[Path, Path]) -> None:
 
 @needs_keras
 def test_scenes_are_the_photos_of_an_origin(tmp_path: Path) -> None:
-    from edgecat_export.distillation import DRIFT
-    from edgecat_export.train import AugmentedPhotos, PhotosAndDrift, Training
+    from edgecat_export.training.batches import AugmentedPhotos, PhotosAndDrift
+    from edgecat_export.training.network.distillation import DRIFT
+    from edgecat_export.training.options import Options
 
     for name, colour in (("near/cats/a", RED), ("near/dogs/b", RED), ("far/dogs/c", BLUE)):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (96, 96), colour).save(tmp_path / f"{name}.png")
     data = (str(tmp_path / "near"), str(tmp_path / "far"))
-    asked = Training("mobilenet", data, None, 0.25, SIZE, 1, scenes=("far",))
+    asked = Options("mobilenet", data, None, 0.25, SIZE, 1, scenes=("far",))
     dataset = find_dataset(data)
     photos = AugmentedPhotos(dataset, asked, epoch=1, mixup=0)
     assert photos.scenes == [tmp_path / "far" / "dogs" / "c.png"]
@@ -254,7 +255,7 @@ def dense_model(kernel: npt.NDArray[Any]) -> Any:
 
 @needs_keras
 def test_every_origin_and_every_label_in_it_weighs_the_same() -> None:
-    from edgecat_export.refine import weights_of_origins
+    from edgecat_export.training.temperature import weights_of_origins
 
     counts = {("cat", "p"): 30, ("dog", "p"): 10, ("cat", "q"): 5, ("dog", "r"): 1, ("cat", "r"): 2}
     photos = dataset_of(counts).photos
@@ -269,7 +270,7 @@ def test_every_origin_and_every_label_in_it_weighs_the_same() -> None:
 @needs_keras
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 1.8, 3.0])
 def test_the_temperature_is_how_much_too_sure_the_scores_are(sharpness: float) -> None:
-    from edgecat_export.refine import find_temperature
+    from edgecat_export.training.temperature import find_temperature
 
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 1.5, (5000, 3))
@@ -282,7 +283,7 @@ def test_the_temperature_is_how_much_too_sure_the_scores_are(sharpness: float) -
 
 @needs_keras
 def test_a_temperature_changes_the_scores_and_no_label() -> None:
-    from edgecat_export.refine import apply_temperature
+    from edgecat_export.training.temperature import apply_temperature
 
     rng = np.random.default_rng(0)
     model = dense_model(rng.normal(0, 1, (5, 3)))
@@ -303,7 +304,7 @@ def test_interpolation_goes_where_the_loss_is_least(
     noise_of_start: float,
     chosen: float,
 ) -> None:
-    from edgecat_export.refine import interpolate
+    from edgecat_export.training.refinement import interpolate
 
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 2, 1000)
@@ -320,7 +321,7 @@ def test_interpolation_goes_where_the_loss_is_least(
 
 @needs_keras
 def test_interpolation_disregards_how_sure_the_scores_are() -> None:
-    from edgecat_export.refine import interpolate
+    from edgecat_export.training.refinement import interpolate
 
     rng = np.random.default_rng(0)
     shown = rng.integers(0, 2, 1000)
@@ -333,7 +334,7 @@ def test_interpolation_disregards_how_sure_the_scores_are() -> None:
 
 @needs_keras
 def test_interpolation_goes_half_the_way_back_where_that_costs_nothing() -> None:
-    from edgecat_export.refine import SHARES, interpolate
+    from edgecat_export.training.refinement import SHARES, interpolate
 
     inputs = np.array([[1, 0, 0], [0, 1, 0]] * 30)  # the third input is never used
     targets = np.array([0, 1] * 30)
@@ -348,7 +349,7 @@ def test_interpolation_goes_half_the_way_back_where_that_costs_nothing() -> None
 
 @needs_keras
 def test_scores_are_probabilities_among_photos_not_repetitions() -> None:
-    from edgecat_export.train import undo_repeats
+    from edgecat_export.training.fit import undo_repeats
 
     dataset = dataset_of({("cat", "p"): 90, ("dog", "p"): 10})  # each dog is shown three times
     model = dense_model(np.zeros((1, 2)))
@@ -400,13 +401,13 @@ def test_drift_is_how_far_the_imagenet_classes_have_moved(
     fine_tune: int | None,
     imagenet_files: dict[str, Path],
 ) -> None:
-    from edgecat_export.architectures import (
+    from edgecat_export.architectures import find_architecture
+    from edgecat_export.networks.classifier import (
         build_classifier,
-        find_architecture,
         freeze_all_but,
         imagenet_network,
     )
-    from edgecat_export.distillation import DRIFT, with_drift
+    from edgecat_export.training.network.distillation import DRIFT, with_drift
 
     file, alpha = imagenet_files[name], ALPHAS[name]
     model = build_classifier(name, 2, SIZE, alpha, file)
@@ -446,8 +447,8 @@ def test_drift_is_how_far_the_imagenet_classes_have_moved(
 
 @needs_keras
 def test_nothing_drifts_in_training_mode_either(imagenet_files: dict[str, Path]) -> None:
-    from edgecat_export.architectures import build_classifier, imagenet_network
-    from edgecat_export.distillation import DRIFT, with_drift
+    from edgecat_export.networks.classifier import build_classifier, imagenet_network
+    from edgecat_export.training.network.distillation import DRIFT, with_drift
 
     file = imagenet_files["mobilenet"]  # MobileNet's own head has a dropout layer before it
     original = imagenet_network("mobilenet", file, SIZE, 0.25)
@@ -464,11 +465,8 @@ def test_a_file_without_the_head_has_no_imagenet_network(
     imagenet_files: dict[str, Path],
     tmp_path: Path,
 ) -> None:
-    from edgecat_export.architectures import (
-        build_classifier,
-        find_architecture,
-        imagenet_network,
-    )
+    from edgecat_export.architectures import find_architecture
+    from edgecat_export.networks.classifier import build_classifier, imagenet_network
 
     whole = build_classifier(name, 2, SIZE, ALPHAS[name], imagenet_files[name])
     base = find_architecture(name).network(SIZE, ALPHAS[name])

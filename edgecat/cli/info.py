@@ -12,6 +12,7 @@ import typer
 
 from edgecat.card import ModelCard
 from edgecat.cli.output import numbers_of, rule_of, table
+from edgecat.labels import Groups
 from edgecat.measure.network.inspection import Inspection, inspect
 from edgecat.measure.network.network import TensorInfo
 

@@ -1,274 +1,206 @@
-"""What the child process does: load Keras, convert, quantise, verify; where int8 loses too much, try what may bring it back."""
+"""The work of the child process: load Keras, convert, quantise, verify."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
-from edgecat.card import ModelCard
+from edgecat.errors import EdgecatError
 from edgecat.formats import write_card
 from edgecat.photo import Pixels
-from edgecat_export.child import Said
-from edgecat_export.dataset import normalise
-from edgecat_export.names import Ranges, Statistics
-from edgecat_export.verify import Limits, Verification, median_latency_ms, verify
+from edgecat_export import checkpoint
+from edgecat_export.formats import FORMATS
+from edgecat_export.job import Built, Job
+from edgecat_export.networks.fold import fold_batch_normalization
+from edgecat_export.quantisation.bias_correction import correct_biases
+from edgecat_export.quantisation.layer_noise import layer_noise
+from edgecat_export.quantisation.observation import Array, Outputs, observe
+from edgecat_export.quantisation.ranges import STRATEGIES
+from edgecat_export.quantisation.statistics import Ranges
+from edgecat_export.synthetic_inputs import synthetic_inputs
+from edgecat_export.verify import median_latency_ms, verify
+from edgecat_export.worker import Messages, in_words
 
-if TYPE_CHECKING:
-    import keras
-
-    from edgecat_export.calibrate import Outputs
-
-_TOOLS = {
-    "tflite": ("tensorflow-cpu", "tensorflow", "ai-edge-quantizer"),
-    "onnx": ("tf2onnx", "onnx", "onnxruntime"),
-}
 MIXED = (1, 2, 4, 8, 16)  # layers kept in float32, until the file passes
 EXPLAINED = 32  # photos that the noise of each layer is measured on
+BATCH = 16
 
 
 @dataclass(frozen=True)
-class Job:
-    """Photos travel as files in `folder`: inputs.npy, targets.npy and perhaps groups.npy to verify on, calibration.npy."""
-
-    checkpoint: Path
-    card: ModelCard
-    folder: Path
-    files: tuple[tuple[str, str], ...]  # precision and format of each
-    statistics: (
-        Statistics | None
-    )  # that the checkpoint carries; None to measure them on calibration.npy
-    answers: tuple[str, ...]  # what the targets number: labels or groups
-    limits: Mapping[str, Limits]  # by precision
-    io: str = "uint8"  # or int8: input and output of int8 TFLite files
-    mixed: bool = False
-    explain: bool = False
-
-
-@dataclass(frozen=True)
-class Built:
-    """One file, PRECISION.FORMAT in the job's folder."""
-
-    verification: Verification
-    shortfalls: list[str]  # where it falls short of the limits, in words
-    latency_ms: float  # median of one photo, one thread, on this machine
-    strategy: str = ""  # of int8
-    float_layers: tuple[str, ...] = ()  # that --mixed kept in float32
-    noise: Mapping[str, tuple[float, float | None]] = field(
-        default_factory=dict
-    )  # dB of each layer: alone, and in the file
-
-
-@dataclass(frozen=True)
-class _Way:
-    """One way to make an int8 file."""
+class _Candidate:
+    """An int8 model before its conversion."""
 
     strategy: str
-    folded: keras.Model  # its biases corrected for what rounding the weights does
+    folded: keras.Model  # with corrected biases
     ranges: Ranges
     float_layers: tuple[str, ...] = ()
 
+    @property
+    def description(self) -> str:
+        if not self.float_layers:
+            return self.strategy
+        return f"{self.strategy}, {len(self.float_layers)} layers in float32"
+
 
 class _Source:
-    """The model and what is known of it."""
+    """The Keras model, its inputs, and its scores on them."""
 
-    def __init__(self, job: Job, said: Said) -> None:
-        from edgecat_export import checkpoint, fold
-        from edgecat_export.made_inputs import made_inputs
-
-        said.put("loading the checkpoint")
-        self.job, self.said = job, said
+    def __init__(self, job: Job, messages: Messages) -> None:
+        messages.put("loading the checkpoint")
+        self.job, self.messages = job, messages
         model, self.card = checkpoint.load(job.checkpoint)
-        self.folded = fold.fold_batch_normalization(model)
+        self.folded = fold_batch_normalization(model)
         self.inputs: Pixels
         self.targets: npt.NDArray[np.int64] | None = None
+        self.groups: npt.NDArray[np.int64] | None = None
         if (job.folder / "inputs.npy").exists():
-            self.inputs, self.targets = (
-                np.load(job.folder / "inputs.npy", mmap_mode="r"),
-                np.load(job.folder / "targets.npy"),
-            )
+            self.inputs = np.load(job.folder / "inputs.npy", mmap_mode="r")
+            self.targets = np.load(job.folder / "targets.npy")
         else:
-            said.put("making inputs to verify on")
-            self.inputs = made_inputs(self.folded, self.card.input)
-        self.groups = (
-            np.load(job.folder / "groups.npy") if (job.folder / "groups.npy").exists() else None
-        )
-        self.reference = np.concatenate(
-            [model.predict_on_batch(batch) for batch in self._batches(self.inputs)]
-        )
+            messages.put("making inputs to verify on")
+            self.inputs = synthetic_inputs(self.folded, self.card.input)
+        if (job.folder / "groups.npy").exists():
+            self.groups = np.load(job.folder / "groups.npy")
+        scores = [model.predict_on_batch(batch) for batch in self._batches(self.inputs)]
+        self.reference = np.concatenate(scores)
 
-    def _batches(self, pixels: Pixels) -> Iterator[npt.NDArray[np.float32]]:
-        return (normalise(pixels[i : i + 16], self.card.input) for i in range(0, len(pixels), 16))
+    def _batches(self, pixels: Pixels) -> Iterator[Array]:
+        for start in range(0, len(pixels), BATCH):
+            yield self.card.input.normalise(pixels[start : start + BATCH])
 
     @cached_property
     def observed(self) -> Mapping[str, Outputs]:
-        """What each layer puts out on the calibration photos; without, on the inputs to verify on, which is enough to explain."""
-        from edgecat_export.calibrate import observe
+        """The outputs of each layer on the calibration photos.
 
-        self.said.put("calibrating")
+        Without photos, on the inputs to verify on, which is enough to explain.
+        """
+        self.messages.put("calibrating")
         file = self.job.folder / "calibration.npy"
-        return observe(
-            self.folded,
-            self._batches(np.load(file, mmap_mode="r") if file.exists() else self.inputs),
-        )
+        pixels = np.load(file, mmap_mode="r") if file.exists() else self.inputs
+        return observe(self.folded, self._batches(pixels))
 
-    def ways(self) -> Iterator[_Way]:
-        """From the plainest on."""
-        from edgecat_export.calibrate import STRATEGIES, correct_biases
-        from edgecat_export.explain import noise
-
-        carried = self.job.statistics
-        means = (
-            carried.means
-            if carried
-            else {name: outputs.means for name, outputs in self.observed.items()}
-        )
-        corrected = correct_biases(self.folded, means)
-        if carried:
-            way = _Way(STRATEGIES[0].says, corrected, carried.ranges)
-            yield way
+    def candidates(self) -> Iterator[_Candidate]:
+        """Yield int8 models, the plainest first."""
+        statistics = self.job.statistics
+        means: Mapping[str, Any]
+        if statistics is not None:
+            means = statistics.means
+            corrected = correct_biases(self.folded, means)
+            candidate = _Candidate(STRATEGIES[0].name, corrected, statistics.ranges)
+            yield candidate
         else:
+            means = {name: outputs.means for name, outputs in self.observed.items()}
+            corrected = correct_biases(self.folded, means)
             for strategy in STRATEGIES:
-                way = _Way(
-                    strategy.says,
-                    corrected,
-                    strategy.ranges(self.folded, self.observed, self.card.input),
-                )
-                yield way
+                ranges = strategy.ranges(self.folded, self.observed, self.card.input)
+                candidate = _Candidate(strategy.name, corrected, ranges)
+                yield candidate
         if self.job.mixed:
-            harmful = list(noise(way.folded, self.observed, way.ranges, self.explained))
-            for layers in (tuple(harmful[:count]) for count in MIXED):
-                yield dataclasses.replace(
-                    way, folded=correct_biases(self.folded, means, but=layers), float_layers=layers
-                )
+            noisiest = tuple(self.noise_alone(candidate))
+            for count in MIXED:
+                layers = noisiest[:count]
+                folded = correct_biases(self.folded, means, layers)
+                yield dataclasses.replace(candidate, folded=folded, float_layers=layers)
 
     @property
-    def explained(self) -> npt.NDArray[np.float32]:
-        return normalise(self.inputs[:EXPLAINED], self.card.input)
+    def explained(self) -> Array:
+        """The photos that noise is measured on, normalised."""
+        return self.card.input.normalise(self.inputs[:EXPLAINED])
 
-    def describe(self, file: Path, way: _Way) -> dict[str, tuple[float, float | None]]:
-        from edgecat_export.explain import noise, noise_in_tflite
+    def noise_alone(self, candidate: _Candidate) -> dict[str, float]:
+        """Return the noise of each layer if it alone were int8, the worst first."""
+        return layer_noise(candidate.folded, self.observed, candidate.ranges, self.explained)
 
-        self.said.put(f"looking into {file.name}")
-        inside = (
-            noise_in_tflite(file, way.folded, self.explained) if file.suffix == ".tflite" else {}
-        )
-        alone = noise(way.folded, self.observed, way.ranges, self.explained)
+    def noise(
+        self, file: Path, kind: str, candidate: _Candidate
+    ) -> dict[str, tuple[float, float | None]]:
+        """Return the noise of each layer, alone and in the file."""
+        self.messages.put(f"looking into {file.name}")
+        inside = FORMATS[kind].converter().layer_noise(file, candidate.folded, self.explained)
+        alone = self.noise_alone(candidate)
         return {layer: (ratio, inside.get(layer)) for layer, ratio in alone.items()}
 
 
-def build(job: Job, said: Said) -> list[Built]:
-    """Write PRECISION.FORMAT with card and metadata for each file of the job."""
-    import tensorflow as tf
+def build(job: Job, messages: Messages) -> list[Built | EdgecatError]:
+    """Write PRECISION.FORMAT with card and metadata for each file of the job.
 
+    The list has an error in the place of each file that could not be made.
+    """
     tf.config.experimental.enable_op_determinism()  # the same checkpoint gives the same bytes
-    source = _Source(job, said)
-    return [
-        _int8(source, kind) if precision == "int8" else _float(source, precision, kind)
-        for precision, kind in job.files
-    ]
+    source = _Source(job, messages)
+    results: list[Built | EdgecatError] = []
+    for precision, kind in job.files:
+        try:
+            make = _int8 if precision == "int8" else _float
+            results.append(make(source, precision, kind))
+        except ModuleNotFoundError:
+            raise
+        except Exception as error:  # converters raise all kinds
+            results.append(in_words(error, messages.last, str(job.folder.parent)))
+    return results
 
 
 def _float(source: _Source, precision: str, kind: str) -> Built:
-    from edgecat_export import convert, quantise
-
-    source.said.put(f"converting to {precision} {kind}")
-    if kind == "tflite":
-        converted = convert.to_tflite(source.folded, precision)
-        quantise.assert_float_tflite(converted)
-    else:
-        converted = convert.to_onnx(source.folded, precision)
-        quantise.assert_float_onnx(converted, precision)
-    return _prove(source, converted, precision, kind, {})
+    source.messages.put(f"converting to {precision} {kind}")
+    converted = FORMATS[kind].converter().to_float(source.folded, precision)
+    return _verified(source, converted, precision, kind, {})
 
 
-def _int8(source: _Source, kind: str) -> Built:
-    """By the first way that passes, or else the last."""
-    from edgecat_export import convert, quantise
-
-    for way in source.ways():
-        source.said.put(f"converting to int8 {kind}")
-        if kind == "tflite":
-            converted = quantise.tflite_int8(
-                convert.to_tflite(way.folded, "fp32"), way.ranges, source.job.io, way.float_layers
-            )
-        else:
-            converted = quantise.onnx_int8(
-                convert.to_onnx(way.folded, "fp32"), way.ranges, way.float_layers
-            )
-        how = (
-            f"{way.strategy}, {len(way.float_layers)} layers in float32"
-            if way.float_layers
-            else way.strategy
-        )
-        calibration = {**source.job.card.calibration, "strategy": way.strategy}
-        if way.float_layers:
-            calibration["float_layers"] = list(way.float_layers)
-        built = _prove(source, converted, "int8", kind, calibration)
-        built = dataclasses.replace(built, strategy=how, float_layers=way.float_layers)
+def _int8(source: _Source, precision: str, kind: str) -> Built:
+    """Return the first candidate that passes, or else the last."""
+    job, messages, converter = source.job, source.messages, FORMATS[kind].converter()
+    for candidate in source.candidates():
+        messages.put(f"converting to int8 {kind}")
+        layers = candidate.float_layers
+        converted = converter.to_int8(candidate.folded, candidate.ranges, job.io, layers)
+        calibration = {**job.card.calibration, "strategy": candidate.strategy}
+        if layers:
+            calibration["float_layers"] = list(layers)
+        built = _verified(source, converted, precision, kind, calibration)
+        how = candidate.description
+        built = dataclasses.replace(built, strategy=how, float_layers=layers)
         if not built.shortfalls:
             break
-        source.said.put(f"int8 {kind} with {how} falls short: {'; '.join(built.shortfalls)}")
-    if source.job.explain:
-        return dataclasses.replace(
-            built, noise=source.describe(source.job.folder / f"int8.{kind}", way)
-        )
+        messages.put(f"int8 {kind} with {how} falls short: {'; '.join(built.shortfalls)}")
+    if job.explain:
+        noise = source.noise(job.folder / f"int8.{kind}", kind, candidate)
+        return dataclasses.replace(built, noise=noise)
     return built
 
 
-def _prove(
+def _verified(
     source: _Source, converted: bytes, precision: str, kind: str, calibration: Mapping[str, Any]
 ) -> Built:
-    """Write the file, describing itself, and verify it as written."""
-    from edgecat_export import metadata
-
-    job = source.job
-    with_metadata = {"tflite": metadata.with_tflite_metadata, "onnx": metadata.with_onnx_metadata}[
-        kind
-    ]
-    made_by = {
-        **job.card.made_by,
-        "command": f"{job.card.made_by['command']} --{precision} --format {kind}",
-    }
+    """Write the file with its card, and verify it as written."""
+    job, format_ = source.job, FORMATS[kind]
+    command = f"{job.card.made_by['command']} --{precision} --format {kind}"
     card = dataclasses.replace(
         job.card,
         precision=precision,
         calibration=calibration,
-        versions=_versions(kind),
-        made_by=made_by,
+        versions=format_.versions(),
+        made_by={**job.card.made_by, "command": command},
     )
-    described = with_metadata(converted, card)
+    described = format_.converter().describe(converted, card)
     file = job.folder / f"{precision}.{kind}"
     file.write_bytes(write_card(described, card))
-    source.said.put(f"verifying {precision} {kind}")
+    source.messages.put(f"verifying {precision} {kind}")
     verification = verify(
         file, source.inputs, source.reference, source.targets, source.groups, job.answers
     )
-    file.write_bytes(
-        write_card(described, dataclasses.replace(card, verification=verification.record()))
-    )
+    verified = dataclasses.replace(card, verification=verification.record())
+    file.write_bytes(write_card(described, verified))
     return Built(
         verification,
         verification.shortfalls(job.limits[precision]),
         median_latency_ms(file, source.inputs[0]),
     )
-
-
-def _versions(kind: str) -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    from edgecat_export.convert import ONNX_OPSET
-
-    found = {}
-    for tool in ("edgecat", "keras", *_TOOLS[kind]):
-        try:
-            found[tool] = version(tool)
-        except PackageNotFoundError:  # one of the two TensorFlows
-            continue
-    return found | ({"opset": str(ONNX_OPSET)} if kind == "onnx" else {})

@@ -1,6 +1,6 @@
 """Checkpoints: .keras files that carry their model card, calibration statistics included.
 
-Those that come with the project lie in checkpoints/, one for each architecture, as `edgecat train` left them.
+Those that come with the project lie in checkpoints/, one for each architecture.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgecat.card import ModelCard
 from edgecat.errors import ModelError
 from edgecat.formats import read_card
 from edgecat.formats.archive import ZIP_NAME
-from edgecat_export.names import ARCHITECTURES, unknown_architecture
+from edgecat_export.architectures import ARCHITECTURES, unknown_architecture
 
 if TYPE_CHECKING:
     import keras
@@ -27,7 +27,10 @@ SHIPPED = Path(__file__).parent / "checkpoints"
 
 
 def find_checkpoint(name: str) -> Path:
-    """The file of a checkpoint: a path to a .keras file, or the name of an architecture that one comes along for. Raises ModelError."""
+    """Return the path of a checkpoint. Raise ModelError.
+
+    `name` is a path, or the name of an architecture whose checkpoint comes with edgecat.
+    """
     path = Path(name)
     if path.suffix or "/" in name:
         check(path)
@@ -36,14 +39,18 @@ def find_checkpoint(name: str) -> Path:
     if not shipped.exists():
         if name in ARCHITECTURES:
             raise ModelError(
-                f"{name}: no checkpoint comes along; train one with 'edgecat train {name}', and give its model.keras"
+                f"{name}: no checkpoint comes along; train one with 'edgecat train {name}', "
+                "and give its model.keras"
             )
-        raise unknown_architecture(name, ARCHITECTURES)
+        raise unknown_architecture(name)
     return shipped
 
 
 def check(path: Path) -> None:
-    """Raises ModelError if `path` is no whole .keras file, or one with code of its own, which is never run."""
+    """Raise ModelError if `path` is no whole .keras file, or contains code.
+
+    The code is never run.
+    """
     expected = "expected a .keras that 'edgecat train' or model.save('NAME.keras') wrote"
     if not path.exists():
         raise ModelError(f"{path}: no such model file; {expected}")
@@ -68,9 +75,8 @@ def check(path: Path) -> None:
     ):
         with path.open("rb") as file:
             cut = file.read(4) == b"PK\x03\x04"
-        raise ModelError(
-            f"{path}: {'damaged or cut short; copy it or train anew' if cut else f'no Keras file; {expected}'}"
-        ) from None
+        problem = "damaged or cut short; copy it or train anew" if cut else "no Keras file"
+        raise ModelError(f"{path}: {problem}" + ("" if cut else f"; {expected}")) from None
     except (KeyError, ValueError):
         raise ModelError(f"{path}: a zip, but no Keras file; {expected}") from None
     if broken:
@@ -79,12 +85,16 @@ def check(path: Path) -> None:
         )
     for layer, code in _custom_code(config):
         raise ModelError(
-            f"{path}: layer '{layer}' is code of its own ({code}), which edgecat never runs; build the model from Keras's own layers only"
+            f"{path}: layer '{layer}' is code of its own ({code}), which edgecat never runs; "
+            "build the model from Keras's own layers only"
         )
 
 
 def _custom_code(config: Any, layer: str = "model") -> Iterator[tuple[str, str]]:
-    """(the layer, what it is) of each part that is not Keras's own. What compile() left is passed over, as it is when a model is loaded."""
+    """Yield (layer, kind) of each part that is not Keras's own.
+
+    The configuration of compile() is skipped, because loading a model skips it, too.
+    """
     if isinstance(config, list):
         for item in config:
             yield from _custom_code(item, layer)
@@ -108,13 +118,13 @@ def _custom_code(config: Any, layer: str = "model") -> Iterator[tuple[str, str]]
 
 
 def has_card(path: Path) -> bool:
-    """Whether a whole .keras file is one of edgecat's checkpoints, rather than one that Keras alone wrote."""
+    """Whether a .keras file carries a model card; files that Keras alone wrote do not."""
     with zipfile.ZipFile(path) as archive:
         return ZIP_NAME in archive.namelist()
 
 
 def load_model(path: Path) -> keras.Model:
-    """Raises ModelError; a file with code in it is refused, never run."""
+    """Return the Keras model. Raise ModelError, also for a file that contains code."""
     import keras
 
     check(path)
@@ -125,22 +135,27 @@ def load_model(path: Path) -> keras.Model:
             raise
         reason = " ".join(str(error).split())
         raise ModelError(
-            f"{path}: Keras {keras.version()} cannot load this file ({reason[:200]}); save it anew with this version"
+            f"{path}: Keras {keras.version()} cannot load this file ({reason[:200]}); "
+            "save it anew with this version"
         ) from None
 
 
 def load(path: Path) -> tuple[keras.Model, ModelCard]:
-    """A checkpoint of edgecat. Raises ModelError; one with code in it is refused, never run."""
+    """Return the model and the card of a checkpoint. Raise ModelError."""
     model, card = load_model(path), read_card(path)
     if model.output_shape[-1] != len(card.labels):
         raise ModelError(
-            f"{path}: {model.output_shape[-1]} outputs, but {len(card.labels)} labels in its card; train it anew"
+            f"{path}: {model.output_shape[-1]} outputs, but {len(card.labels)} labels in its card; "
+            "train it anew"
         )
     return model, card
 
 
 def save(model: keras.Model, card: ModelCard, path: Path, half: bool = True) -> None:
-    """Write whole or not at all; weights as float16 (`half`), half the size, which Keras turns back into float32 when it loads them."""
+    """Write a checkpoint whole or not at all.
+
+    With `half`, weights are stored as float16: half the size. Keras loads them as float32.
+    """
     temporary = path.with_name(f".part.{path.stem}.keras")
     model.save(temporary, include_optimizer=False)
     with zipfile.ZipFile(temporary) as archive:
@@ -162,9 +177,8 @@ def _as_float16(weights: bytes) -> bytes:
 
         def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
             if isinstance(item, h5py.Dataset):
-                written = target.create_dataset(
-                    name, data=item[()].astype("float16") if item.dtype == "float32" else item[()]
-                )
+                values = item[()].astype("float16") if item.dtype == "float32" else item[()]
+                written = target.create_dataset(name, data=values)
             else:
                 written = target.require_group(name)
             written.attrs.update(item.attrs)

@@ -1,4 +1,4 @@
-"""Class folders -> labelled photos, the training and validation parts, and augmented batches."""
+"""Datasets: labelled photos from class folders, their parts, order and pixels."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Dataset:
         return np.array([index[photo.label] for photo in self.photos])  # (photos,)
 
     def digest(self) -> str:
-        """sha256 over every photo's label and content, whatever the files' names and order."""
+        """Return a sha256 of every photo's label and content; names and order do not matter."""
         lines = sorted(
             f"{label} {hashlib.sha256(path.read_bytes()).hexdigest()}"
             for path, label, _ in self.photos
@@ -62,31 +62,32 @@ class Dataset:
         if counts[large] < IMBALANCE * counts[small]:
             return []
         return [
-            f"'{large}' has {counts[large]} photos, '{small}' only {counts[small]}: the model will lean to '{large}'; add photos of '{small}'"
+            f"'{large}' has {counts[large]} photos, '{small}' only {counts[small]}: "
+            f"the model will lean to '{large}'; add photos of '{small}'"
         ]
 
 
 def find_dataset(folders: Sequence[str], exclude: Iterable[str] = ()) -> Dataset:
-    """Photos of all `folders`: each a folder of class folders, or LABEL=FOLDER for the photos of one class.
+    """Return the photos of all `folders`.
 
-    `exclude` names files to leave out. A photo's origin is the beginning of its file's name, up to
-    the first "_", if at least `FEW_FROM_ORIGIN` photos of its folder share it; else the folder.
-    Raises DataError.
+    Each is a folder of class folders, or LABEL=FOLDER for the photos of one class. `exclude` has
+    names of files to leave out. A photo's origin is the beginning of its file's name, up to the
+    first "_", if at least `FEW_FROM_ORIGIN` photos of its folder share it; else the folder.
+    Raise DataError.
     """
     excluded = set(exclude)
     photos = [photo for photo in find_labelled_photos(folders) if photo.path.name not in excluded]
     shared = Counter((photo.origin, _prefix(photo)) for photo in photos)
-    photos = [
-        photo._replace(origin=prefix)
-        if (prefix := _prefix(photo)) and shared[photo.origin, prefix] >= FEW_FROM_ORIGIN
-        else photo
-        for photo in photos
-    ]
+    for place, photo in enumerate(photos):
+        prefix = _prefix(photo)
+        if prefix and shared[photo.origin, prefix] >= FEW_FROM_ORIGIN:
+            photos[place] = photo._replace(origin=prefix)
     labels = tuple(sorted({photo.label for photo in photos}))
     if len(labels) < 2:
-        found = f"only one class, '{labels[0]}'" if labels else "no photos"
+        problem = f"only one class, '{labels[0]}'" if labels else "no photos"
         raise DataError(
-            f"{', '.join(folders)}: {found}; expected one folder of photos for each of at least two classes, such as cats/ and dogs/"
+            f"{', '.join(folders)}: {problem}; expected one folder of photos for each of at least "
+            "two classes, such as cats/ and dogs/"
         )
     return Dataset(tuple(photos), labels)
 
@@ -101,12 +102,17 @@ def _prefix(photo: LabelledPhoto) -> str:
 
 
 def find_photos_for(card: ModelCard, folders: Sequence[str]) -> Dataset:
-    """Photos to calibrate and verify a finished model on, as `find_dataset` takes them, or folders of photos of any kind.
+    """Return photos to calibrate and verify a trained model on.
 
-    The dataset's labels are the model's, or its groups where the class folders name these. Raises DataError.
+    `folders` are as for `find_dataset`, or folders of photos of any kind. The dataset's labels are
+    the model's, or its groups where the class folders have their names. Raise DataError.
     """
-    loose = [path for folder in folders for path in loose_photos(folder)]
-    classes = [folder for folder in folders if not loose_photos(folder)]
+    loose, classes = [], []
+    for folder in folders:
+        paths = loose_photos(folder)
+        loose += paths
+        if not paths:
+            classes.append(folder)
     photos = list(find_dataset(classes).photos) if classes else []
     by_label = judged_by_label(card, (photo.label for photo in photos), "the model")
     for path in loose:
@@ -121,15 +127,16 @@ def find_photos_for(card: ModelCard, folders: Sequence[str]) -> Dataset:
 def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Dataset]:
     """Return the training and the validation part, seeded. Raise DataError.
 
-    `validation` (0..1) of the photos of each label and origin are for validation; of a small
-    origin, a fifth of its photos up to `FEW_FROM_ORIGIN`, since every origin counts the same.
+    `validation` (0..1) is the share for validation, of each label and origin. Of a small origin it
+    is a fifth of its photos up to `FEW_FROM_ORIGIN`, because every origin has the same weight.
     """
     rng = np.random.default_rng(seed)
     held_back: set[int] = set()
     for label, total in dataset.counts().items():
         if total < 2:
             raise DataError(
-                f"class '{label}' has one photo; expected at least two, one to train on and one to validate on"
+                f"class '{label}' has one photo; "
+                "expected at least two, one to train on and one to validate on"
             )
         parts: dict[Part, list[int]] = {}
         for index, photo in enumerate(dataset.photos):
@@ -154,9 +161,10 @@ def choose_photos(
     seed: int,
     check: Callable[[Dataset], Dataset] = lambda chosen: chosen,
 ) -> tuple[Dataset, Dataset]:
-    """Distinct photos to calibrate on and others to verify on, the same share of each class, seeded. Raises DataError.
+    """Return distinct photos to calibrate on, and others to verify on. Raise DataError.
 
-    `check` may leave some of the chosen photos out.
+    They are drawn at random, by `seed`, from all photos: a class has about its share of them.
+    `labels` are those of the model. `check` may leave some of the chosen photos out.
     """
     unknown = sorted(set(dataset.labels) - set(labels))
     if unknown:
@@ -176,14 +184,15 @@ def choose_photos(
     distinct = list(check(Dataset(tuple(distinct), dataset.labels)).photos)
     if len(distinct) < 2:
         raise DataError(
-            "only one photo, or copies of one; expected some to calibrate on and others to verify on"
+            "only one photo, or copies of one; "
+            "expected some to calibrate on and others to verify on"
         )
     cut = min(CALIBRATION_PHOTOS, len(distinct) // 2)
     return Dataset(tuple(distinct[:cut]), labels), Dataset(tuple(distinct[cut:]), labels)
 
 
 def check_photos(dataset: Dataset, recipe: InputRecipe, report: Callable[[str], None]) -> Dataset:
-    """`dataset` without the photos that cannot be read, each of which is reported. Raises DataError."""
+    """Return `dataset` without unreadable photos, and report each of them. Raise DataError."""
 
     def problem(photo: LabelledPhoto) -> str | None:
         try:
@@ -196,10 +205,8 @@ def check_photos(dataset: Dataset, recipe: InputRecipe, report: Callable[[str], 
         problems = list(pool.map(problem, dataset.photos))
     for text in filter(None, problems):
         report(f"left out: {text}")
-    kept = Dataset(
-        tuple(photo for photo, text in zip(dataset.photos, problems, strict=True) if text is None),
-        dataset.labels,
-    )
+    pairs = zip(dataset.photos, problems, strict=True)
+    kept = Dataset(tuple(photo for photo, text in pairs if text is None), dataset.labels)
     before = dataset.counts()
     for label, count in kept.counts().items():
         if before[label] and not count:
@@ -210,21 +217,15 @@ def check_photos(dataset: Dataset, recipe: InputRecipe, report: Callable[[str], 
 def pixel_batches(
     photos: Sequence[Path], recipe: InputRecipe, size: int = 32
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """The photos' pixels as the device reads them, in batches (photos, height, width, 3)."""
+    """Yield the pixels as on the device, in batches (photos, height, width, 3)."""
     with ThreadPoolExecutor(2) as pool:
         for start in range(0, len(photos), size):
-            yield np.stack(
-                list(pool.map(lambda path: read_pixels(path, recipe), photos[start : start + size]))
-            )
-
-
-def normalise(pixels: npt.NDArray[np.uint8], recipe: InputRecipe) -> npt.NDArray[np.float32]:
-    """What the Keras model reads: (pixel - mean) / std, float32, in the shape of `pixels`."""
-    return recipe.normalise(pixels)
+            batch = photos[start : start + size]
+            yield np.stack(list(pool.map(lambda path: read_pixels(path, recipe), batch)))
 
 
 def repeats(dataset: Dataset) -> dict[Part, int]:
-    """How often an epoch repeats the photos of each label and origin.
+    """Return how often an epoch has the photos of each label and origin.
 
     A part with n times fewer photos than the largest is repeated about sqrt(n) times.
     """
@@ -233,7 +234,7 @@ def repeats(dataset: Dataset) -> dict[Part, int]:
 
 
 def balanced_order(dataset: Dataset, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Indices of one epoch, shuffled, each as often as `repeats` says."""
+    """Return the indices of one epoch, shuffled, each as often as `repeats` returns."""
     times = repeats(dataset)
     order = np.repeat(
         np.arange(len(dataset.photos)), [times[part_of(photo)] for photo in dataset.photos]

@@ -1,6 +1,6 @@
-"""Verification: does a model file answer like the Keras model it came from?
+"""Verification: the scores of a model file against those of the Keras model.
 
-It runs the file as written, with edgecat's own engine and tables, on the very pixels that Keras answered.
+The file runs as written, with edgecat's own engine and tables, on the same pixels as Keras.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgecat.photo import Pixels
 
 
 class Limits(NamedTuple):
-    """What a file must reach to be written."""
+    """The limits that a file has to keep to be written."""
 
     agreement: float  # share of inputs with the same best label
     mean_difference: float  # of scores
@@ -27,8 +27,9 @@ class Limits(NamedTuple):
     share_lost: float = 1.0  # of Keras's accuracy; likewise
 
 
-# Where the two best scores are close, quantising may change which is best: among a thousand labels, breeds say, often, and on made
-# inputs, all of that kind, too. What int8 may cost a model of many labels is MLPerf's rule for MobileNet: 98 % of its accuracy stay.
+# Where the two best scores are close, quantising may change which is best. With many labels, such
+# as breeds, and on synthetic inputs, this is frequent. For int8 with many labels the limit is
+# MLPerf's rule for MobileNet: 98 % of the accuracy.
 LIMITS = {
     "fp32": Limits(0.999, 1e-4, 0.05),
     "fp16": Limits(0.995, 5e-3, 0.1),
@@ -39,7 +40,7 @@ LIMITS_OF_MANY_LABELS = {
     "fp16": Limits(0.98, 1e-3, 0.5),
     "int8": Limits(0.9, 1e-3, share_lost=0.02),
 }
-LIMITS_ON_MADE_INPUTS = {
+LIMITS_ON_SYNTHETIC_INPUTS = {
     "fp32": Limits(0.97, 1e-4),
     "fp16": Limits(0.95, 5e-3),
     "int8": Limits(0.85, 5e-2),
@@ -55,14 +56,17 @@ def limits(
     max_drop: float | None = None,
     min_agreement: float | None = None,
 ) -> Limits:
-    """Of a model of so many labels, verified on photos or on made inputs; `max_drop` (points) and `min_agreement` (0..1) take the defaults' place."""
-    chosen = (
-        LIMITS_ON_MADE_INPUTS
-        if not photos
-        else LIMITS_OF_MANY_LABELS
-        if labels >= MANY_LABELS
-        else LIMITS
-    )[precision]
+    """Return the limits for a model with so many labels, on photos or on synthetic inputs.
+
+    `max_drop` (points) and `min_agreement` (0..1) replace the defaults.
+    """
+    if not photos:
+        table = LIMITS_ON_SYNTHETIC_INPUTS
+    elif labels >= MANY_LABELS:
+        table = LIMITS_OF_MANY_LABELS
+    else:
+        table = LIMITS
+    chosen = table[precision]
     if max_drop is not None:
         chosen = chosen._replace(accuracy_lost=max_drop, share_lost=1.0)
     return chosen if min_agreement is None else chosen._replace(agreement=min_agreement)
@@ -80,21 +84,18 @@ class Verification:
     accuracy: float | None = None  # of the file, on photos of known classes
     accuracy_of_keras: float | None = None
     counted_by: str | None = None  # "group" where the photos tell only which group is right
-    classes: Mapping[str, tuple[float, float]] | None = (
-        None  # accuracy on each, of the file and of Keras; for few classes
-    )
+    # Accuracy on each class, of the file and of Keras, if the classes are few.
+    classes: Mapping[str, tuple[float, float]] | None = None
 
     @property
     def accuracy_lost(self) -> float:
-        """Points."""
-        return (
-            0.0
-            if self.accuracy is None or self.accuracy_of_keras is None
-            else 100 * (self.accuracy_of_keras - self.accuracy)
-        )
+        """The accuracy of Keras less that of the file, in points; 0 if unknown."""
+        if self.accuracy is None or self.accuracy_of_keras is None:
+            return 0.0
+        return 100 * (self.accuracy_of_keras - self.accuracy)
 
     def shortfalls(self, limits: Limits) -> list[str]:
-        """Where it falls short, in words."""
+        """Return the limits that the file does not keep, in words."""
         short = []
         if self.agreement < limits.agreement:
             short.append(
@@ -102,7 +103,8 @@ class Verification:
             )
         if self.mean_difference > limits.mean_difference:
             short.append(
-                f"mean score difference {self.mean_difference:.4f}, expected at most {limits.mean_difference}"
+                f"mean score difference {self.mean_difference:.4f}, "
+                f"expected at most {limits.mean_difference}"
             )
         most = min(limits.accuracy_lost, 100 * limits.share_lost * (self.accuracy_of_keras or 1.0))
         if self.accuracy is not None and self.accuracy_lost > most:
@@ -112,7 +114,7 @@ class Verification:
         return short
 
     def record(self) -> dict[str, Any]:
-        """For the model card."""
+        """Return the record for the model card."""
         record = {
             key: round(value, 6) if isinstance(value, float) else value
             for key, value in asdict(self).items()
@@ -134,22 +136,22 @@ def verify(
     groups: npt.NDArray[np.int64] | None = None,
     answers: Sequence[str] = (),
 ) -> Verification:
-    """`pixels` (inputs, height, width, 3), Keras's scores on them `reference` (inputs, classes), the right classes or None for made inputs.
+    """Return how the scores of `file` on `pixels` compare with Keras's.
 
-    A target of -1 is not known. With `groups`, the number of each class's group, targets are groups, which add up the scores of their classes.
-    `answers` are the names that the targets number.
+    `pixels` is (inputs, height, width, 3), `reference` Keras's scores (inputs, classes). `targets`
+    are the right classes, -1 if unknown; None for synthetic inputs. With `groups`, (classes,), the
+    targets are groups, whose scores are the sums of their classes'. `answers` are the names of
+    the targets.
     """
     with Classifier(file) as classifier:
         scores = np.stack([classifier.run(classifier.tensor(image)) for image in pixels])
     difference = np.abs(scores - reference)
     accuracy = accuracy_of_keras = classes = None
     if targets is not None and (targets >= 0).any():
-        members = (
-            np.eye(scores.shape[1]) if groups is None else np.eye(groups.max() + 1)[groups]
-        )  # (classes, answers)
-        right, keras_right = (
-            (given @ members).argmax(axis=1) == targets for given in (scores, reference)
-        )
+        # (classes, answers)
+        members = np.eye(scores.shape[1]) if groups is None else np.eye(groups.max() + 1)[groups]
+        right = (scores @ members).argmax(axis=1) == targets
+        keras_right = (reference @ members).argmax(axis=1) == targets
         known = targets >= 0
         accuracy, accuracy_of_keras = float(right[known].mean()), float(keras_right[known].mean())
         if len(answers) <= FEW_ANSWERS:
@@ -173,7 +175,7 @@ def verify(
 
 
 def median_latency_ms(file: Path, pixels: Pixels, runs: int = 30) -> float:
-    """Of a ready array (height, width, 3), warm, on one thread of this machine."""
+    """Return the median latency of one photo (height, width, 3), warm, on one thread."""
     with Classifier(file, threads=1) as classifier:
         times = []
         for _ in range(runs + 5):

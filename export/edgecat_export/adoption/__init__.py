@@ -1,0 +1,1 @@
+"""Adoption: a Keras model of someone else becomes a checkpoint that edgecat exports."""

