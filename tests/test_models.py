@@ -21,7 +21,7 @@ def test_what_comes_along_and_what_lies_here(edgecat: Run, tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (0, "")
     heading, *lines = done.stdout.splitlines()
     assert heading.split() == ["name", "precision", "size", "labels", "input", "accuracy", "file"]
-    assert lines[0].split()[:4] == ["catdog", "int8", "3.96", "MB"]
+    assert lines[0].split()[:4] == ["catdog", "int8", "4.44", "MB"]
     assert "cat, dog, neither  224 x 224" in lines[0]
     assert [line for line in lines if line.endswith("edgecat export efficientnet_lite0")]
     assert lines[-1].endswith("mine.tflite")
