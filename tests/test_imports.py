@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -186,3 +187,14 @@ def test_public_names() -> None:
 
 def test_export_is_a_plain_folder() -> None:
     assert not (ROOT / "export" / "__init__.py").exists()
+
+
+def test_the_map_names_files_that_exist() -> None:
+    """docs/architecture.md: paths are of the checkout, or below the folders that it speaks of."""
+    named = re.findall(r"`([\w/]+\.py|[\w/]+/)`", (ROOT / "docs" / "architecture.md").read_text())
+    host = ROOT / "export" / "edgecat_export"
+    folders = ("formats", "quantisation", "training")
+    below = [ROOT, ROOT / "edgecat", host, *(host / folder for folder in folders)]
+    missing = [name for name in named if not any((at / name).exists() for at in below)]
+    assert len(named) > 20
+    assert not missing
