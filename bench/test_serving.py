@@ -193,7 +193,8 @@ def test_slow_and_silent_clients(
             connection.sendall(head)
         command = [sys.executable, "-c", SLOWLY.format(port=server.port, seconds=seconds)]
         with subprocess.Popen(command) as slow:
-            seen = benchmark.pedantic(server.load, (photo, seconds), rounds=1)  # type: ignore[no-untyped-call]
+            asked = (photo, seconds)
+            seen = benchmark.pedantic(server.load, asked, rounds=1)  # type: ignore[no-untyped-call]
             meanwhile = len(seen["times"])
             assert slow.wait(60) == 0
     if not benchmark.disabled:
