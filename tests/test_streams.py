@@ -1,4 +1,4 @@
-"""`edgecat classify` in a shell: lines come in one by one, readers leave, disks fill up, the system says to stop."""
+"""`edgecat classify` in a shell: single lines, readers that leave, full disks, signals."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from real import CHELSEA, COFFEE, Run
@@ -19,7 +20,8 @@ from edgecat.cli import classifying
 COMMAND = [
     sys.executable,
     "-c",
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "import edgecat.cli; edgecat.cli.main()",
 ]
 
 
@@ -133,7 +135,10 @@ def test_a_signal_in_the_middle_of_a_folder_keeps_what_was_printed(
 def test_photos_that_vanish_or_break_while_others_are_classified(
     edgecat: Run, tmp_path: Path
 ) -> None:
-    """Found in the folder, and gone or broken once it is their turn: named in their place, and the others are answered."""
+    """Photos of the folder are gone or broken at their turn.
+
+    They are named in their place, and the others are answered.
+    """
     for number in range(8):
         shutil.copy(COFFEE if number % 2 else CHELSEA, tmp_path / f"{number}.jpg")
     (tmp_path / "2.jpg").write_bytes(CHELSEA.read_bytes()[:5000])
@@ -176,7 +181,8 @@ def test_what_is_read_without_typer_is_what_typer_reads() -> None:
 
     from edgecat.cli.app import app_of
 
-    command = typer.main.get_command(app_of(["classify"])).commands["classify"]  # type: ignore[attr-defined]
+    group: Any = typer.main.get_command(app_of(["classify"]))
+    command = group.commands["classify"]
     declared = {name: option for option in command.params for name in option.opts}
     for name, option in classifying.OPTIONS.items():
         theirs = declared[name]
