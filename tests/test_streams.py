@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from real import CHELSEA, COFFEE, Run
@@ -181,8 +180,7 @@ def test_what_is_read_without_typer_is_what_typer_reads() -> None:
 
     from edgecat.cli.app import app_of
 
-    group: Any = typer.main.get_command(app_of(["classify"]))
-    command = group.commands["classify"]
+    command = typer.main.get_command(app_of(["classify"])).commands["classify"]  # type: ignore[attr-defined]
     declared = {name: option for option in command.params for name in option.opts}
     for name, option in classifying.OPTIONS.items():
         theirs = declared[name]
