@@ -1,4 +1,7 @@
-"""Makes the fixtures of pairs.py known to pytest; there, not here, as type checkers know one conftest alone."""
+"""The fixtures of pairs.py, for pytest.
+
+They are defined there, since type checkers accept only one conftest.
+"""
 
 from pairs import bare_loop, classifier, exported, large_photo, pair, record
 

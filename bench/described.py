@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes of the OpenAPI description of `edgecat serve`, and its checks of the answers."""
+"""Requests made by schemathesis from the OpenAPI description, and its checks of the answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ EXCLUDED = [
 
 
 def check(address: str, operation: str, right: bool, examples: int, key: str = "") -> int:
-    """Send up to so many requests, right or wrong by the description; how many were sent. Raises where an answer is not as described."""
+    """Send up to `examples` requests, valid or invalid by the description. Return their number.
+
+    Raise if an answer is not as described.
+    """
     schema: Any = schemathesis.openapi.from_url(f"{address}/openapi.json")
     [found] = [each.ok() for each in schema.get_all_operations() if each.ok().label == operation]
     mode = GenerationMode.POSITIVE if right else GenerationMode.NEGATIVE

@@ -1,8 +1,9 @@
-"""The README's table of exports: every checkpoint in every precision and format, against Keras on all photos of class folders.
+"""Print the README's table of exports: every checkpoint in every precision and format.
 
     python bench/exports.py data/test_set
 
-Exports without photos, as a user would first, and then judges on photos that the checkpoints have never seen.
+It exports without photos, as a user does first. Then it compares with Keras on all photos of
+class folders, which the checkpoints have never seen.
 """
 
 from __future__ import annotations
@@ -52,8 +53,10 @@ def main(folders: list[str]) -> None:
                     continue
                 seen = verify(file.path, pixels, reference, targets)
                 print(
-                    f"| {checkpoint.stem} | {file.name.removeprefix(f'{card.name}-')} | {file.bytes / 1e6:.2f} MB | {seen.agreement:.2%} | {seen.accuracy:.2%} "
-                    f"| {seen.accuracy_lost:.2f} | {median_latency_ms(file.path, pixels[0], 200):.1f} ms |",
+                    f"| {checkpoint.stem} | {file.name.removeprefix(f'{card.name}-')} "
+                    f"| {file.bytes / 1e6:.2f} MB | {seen.agreement:.2%} | {seen.accuracy:.2%} "
+                    f"| {seen.accuracy_lost:.2f} "
+                    f"| {median_latency_ms(file.path, pixels[0], 200):.1f} ms |",
                     flush=True,
                 )
 

@@ -1,4 +1,4 @@
-"""What edgecat is held against: the least that gives the same answer, with nothing but the libraries."""
+"""The baseline: the least code that gives the same answer, with nothing but the libraries."""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
-"""A lean client for measuring `edgecat serve` from another process: `python bench/load.py PORT CONNECTIONS SECONDS|0 REQUESTS|0 < requests as bytes`.
+"""A lean client for measuring `edgecat serve` from another process.
 
-Sends the one HTTP request on standard input over and over on each connection, as soon as its answer is there, and prints what it saw as JSON.
-Uses no HTTP library: it shares the cores with the server.
+    python bench/load.py PORT CONNECTIONS SECONDS|0 REQUESTS|0 < requests as bytes
+
+It sends the HTTP request on standard input again and again on each connection, as soon as the
+previous answer is complete. It prints its measurements as JSON. It uses no HTTP library, since it
+shares the cores with the server.
 """
 
 from __future__ import annotations

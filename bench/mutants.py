@@ -1,4 +1,7 @@
-"""Requests to `edgecat serve` that are nearly right: JSON, base64 and photos with random damage, the same for the same seed."""
+"""Nearly valid requests to `edgecat serve`: JSON, base64 and photos with random damage.
+
+The same seed gives the same requests.
+"""
 
 from __future__ import annotations
 
@@ -156,7 +159,7 @@ def requests(seed: int) -> Iterator[bytes]:
 
 
 def send(port: int, seed: int, count: int) -> Counter[int]:
-    """HTTP's codes of the answers to the first `count` requests. Raises where there is no answer."""
+    """Return the HTTP status codes of the first `count` requests. Raise if one has no answer."""
     codes: Counter[int] = Counter()
     with contextlib.ExitStack() as opened:
         connection = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))

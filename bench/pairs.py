@@ -68,7 +68,10 @@ class Pair(NamedTuple):
 
 @pytest.fixture
 def record(benchmark: BenchmarkFixture) -> Callable[..., None]:
-    """Keeps a ratio, or another figure with its budget, beside what pytest-benchmark keeps, and prints it; fails where it is above the budget."""
+    """Store a ratio, or another figure with its budget, in pytest-benchmark's record, and print it.
+
+    Fail if it is above the budget.
+    """
 
     def keep(
         figure: str, value: float, budget: float | None = None, at_least: bool = False, **more: Any
@@ -93,7 +96,10 @@ def record(benchmark: BenchmarkFixture) -> Callable[..., None]:
 
 @pytest.fixture
 def pair(benchmark: BenchmarkFixture) -> Callable[..., Pair | None]:
-    """Measures ours and the bare thing by turns, as `edgecat bench` does, then lets pytest-benchmark measure ours."""
+    """Measure ours and the bare library by turns, as `edgecat bench` does.
+
+    Then let pytest-benchmark measure ours.
+    """
 
     def measure(ours: Callable[[], object], bare: Callable[[], object]) -> Pair | None:
         sides = [

@@ -1,4 +1,4 @@
-"""The smallest script that classifies a photo with numpy, Pillow and LiteRT, and knows nothing but this one model.
+"""The smallest script that classifies a photo with numpy, Pillow and LiteRT, for one model only.
 
 python bench/smallest.py MODEL cat,dog,neither PHOTO
 """

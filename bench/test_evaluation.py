@@ -1,4 +1,7 @@
-"""How close evaluate comes to using every core for nothing but decoding and inference. Run with: pytest bench -s"""
+"""How close evaluate comes to using every core for decoding and inference alone.
+
+Run with: pytest bench -s
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ TASKS = Path("/proc/self/task")
 
 
 def seconds_asked() -> float:
-    """Of processor time, by the threads alive: what they were given, and what they waited for while others had the cores."""
+    """Return the processor time that the living threads asked for.
+
+    It is the time that they ran, and the time that they waited while others had the cores.
+    """
     nanoseconds = 0
     for task in TASKS.iterdir():
         with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
@@ -35,9 +41,10 @@ def seconds_asked() -> float:
 def test_evaluate_takes_at_most_1_3_of_decoding_and_inference_on_all_cores(
     benchmark: BenchmarkFixture, record: Callable[..., None]
 ) -> None:
-    """Told from processor time and from how many cores the threads asked for, so that it holds on a machine that others use too.
+    """Measure processor time and the number of cores that the threads ask for.
 
-    Threads that wait for each other ask for none: work that Python's lock serialises would show as one core.
+    So the result holds on a machine that others use too. Threads that wait for each other ask for
+    no core: work that Python's lock serialises would show as one core.
     """
     photos = (
         list(find_labelled_photos([str(TEST_SET)]))

@@ -1,4 +1,4 @@
-"""Many photos: with all cores against one worker, threads that share a classifier, and memory that does not grow."""
+"""Many photos: all cores against one worker, threads that share a classifier, stable memory."""
 
 from __future__ import annotations
 
@@ -45,13 +45,19 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def by_turns(works: Sequence[Callable[[int], Any]], rounds: int) -> list[list[float]]:
-    """Seconds of each in each round, whose number it is told. What is taken are medians of a round's ratios, as the machine changes from round to round."""
+    """Return the seconds of each work in each round. A work takes the round's number.
+
+    Callers take the median of the rounds' ratios, as the machine changes from round to round.
+    """
     return [[seconds(partial(work, number)) for work in works] for number in range(rounds)]
 
 
 @needs_two_cores
 def test_a_folder_on_two_cores(benchmark: BenchmarkFixture, record: Recorded) -> None:
-    """Against one worker, and against the slower of decoding and inference if nothing else were done, each by one thread, as a pipeline would at best."""
+    """Compare with one worker, and with the best possible pipeline.
+
+    That takes the time of the slower of decoding and inference, each by one thread alone.
+    """
     photos, rounds = (
         folder_of(20 if benchmark.disabled else PHOTOS),
         1 if benchmark.disabled else ROUNDS,
@@ -142,7 +148,8 @@ def test_memory_over_many_classifications(benchmark: BenchmarkFixture, record: R
             return board.memory_mb()["now"]
 
         before = classify(20 if benchmark.disabled else 2000)
-        after = benchmark.pedantic(classify, (20 if benchmark.disabled else SOAKED,), rounds=1)  # type: ignore[no-untyped-call]
+        count = 20 if benchmark.disabled else SOAKED
+        after = benchmark.pedantic(classify, (count,), rounds=1)  # type: ignore[no-untyped-call]
     if not benchmark.disabled:
         record(f"memory after {SOAKED} more classifications, MB more", after - before, 4.0)
 
@@ -156,6 +163,7 @@ def test_memory_over_many_openings(benchmark: BenchmarkFixture, record: Recorded
         return board.memory_mb()["now"]
 
     before = reopen(2 if benchmark.disabled else 50)
-    after = benchmark.pedantic(reopen, (2 if benchmark.disabled else REOPENED,), rounds=1)  # type: ignore[no-untyped-call]
+    count = 2 if benchmark.disabled else REOPENED
+    after = benchmark.pedantic(reopen, (count,), rounds=1)  # type: ignore[no-untyped-call]
     if not benchmark.disabled:
         record(f"memory after {REOPENED} more classifiers, MB more", after - before, 4.0)

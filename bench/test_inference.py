@@ -1,4 +1,4 @@
-"""Each engine and model against the bare library, and `edgecat bench` against the program that comes with LiteRT."""
+"""Each engine and model against the bare library, and `edgecat bench` against LiteRT's program."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ def test_the_whole_way_with_a_model(benchmark: BenchmarkFixture, exported: Path,
 def test_edgecat_bench_against_litert_benchmark(
     benchmark: BenchmarkFixture, record: Paired, tmp_path: Path
 ) -> None:
-    """By turns, each of our runs against theirs right after it; and how far ours spread: no further than theirs, where the machine is not at rest."""
+    """Compare each of our runs with theirs right after it.
+
+    Ours may spread as far as theirs, on a machine that is not at rest.
+    """
     ours, theirs = [], []
     result = tmp_path / "theirs.json"
     few = ["--max-seconds", "0.4"] if benchmark.disabled else ["--max-seconds", "4"]

@@ -24,7 +24,7 @@ INSTALLED = {
 }  # as pip leaves it: compiled once, not at every start
 Recorded = Callable[..., None]
 
-# A small process in between: the kernel counts the memory of the one that starts another as the other's too.
+# A small process in between: the kernel counts the memory of a parent as its child's too.
 LAUNCHER = """
 import json, os, subprocess, sys, time
 began = time.perf_counter()
@@ -77,7 +77,8 @@ def test_classify_against_the_smallest_script(
             started.peak_mb for started in smallest
         )
         print(
-            f"\nedgecat classify / smallest script, peak memory: {memory:.3f} (budget: at most 1.25)"
+            f"\nedgecat classify / smallest script, peak memory: {memory:.3f} "
+            "(budget: at most 1.25)"
         )
         record("edgecat classify / smallest script, time", seconds, 1.35, memory_ratio=memory)
         assert memory <= 1.25

@@ -1,4 +1,4 @@
-"""The budgets of what is shipped: the wheel's size, the default model's accuracy, and what int8 costs it."""
+"""The budgets of a release: the wheel's size, the default model's accuracy and its int8 loss."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def judged(model: Path, disabled: bool) -> Evaluation:
 
 @needs_photos
 def test_the_default_models_accuracy(benchmark: BenchmarkFixture, record: Recorded) -> None:
-    found = benchmark.pedantic(judged, (DEFAULT_MODEL, benchmark.disabled), rounds=1)  # type: ignore[no-untyped-call]
+    asked = (DEFAULT_MODEL, benchmark.disabled)
+    found = benchmark.pedantic(judged, asked, rounds=1)  # type: ignore[no-untyped-call]
     classes = {label: 100 * found.accuracy(label) for label in found.labels()}
     assert min(classes.values()) >= (80 if benchmark.disabled else 98)
     if not benchmark.disabled:

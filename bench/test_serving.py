@@ -1,4 +1,4 @@
-"""`edgecat serve`, asked over loopback from another process: throughput, latency, memory, and what it stands."""
+"""`edgecat serve` over loopback from another process: throughput, latency, memory, robustness."""
 
 from __future__ import annotations
 
@@ -76,7 +76,10 @@ class Server:
             ]
         }
         body = json.dumps(asked).encode()
-        head = f"POST /v1/images:annotate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            "POST /v1/images:annotate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
         command = [
             sys.executable,
             str(Path(__file__).parent / "load.py"),
@@ -132,7 +135,8 @@ def test_throughput_against_classify_many(
         times[int(0.99 * len(times))] * len(times) / sum(times) for _, (_, times) in pairs
     )
     print(
-        f"\nphotos a second: {bare:.0f} in one process, {per_second:.0f} served\n99th percentile / mean of the latency: {tails:.2f} (budget: at most 4)"
+        f"\nphotos a second: {bare:.0f} in one process, {per_second:.0f} served\n"
+        f"99th percentile / mean of the latency: {tails:.2f} (budget: at most 4)"
     )
     assert tails <= 4
     record(
@@ -170,7 +174,10 @@ def test_memory_over_many_requests(
 def test_slow_and_silent_clients(
     benchmark: BenchmarkFixture, record: Recorded, server: Server, photo: bytes
 ) -> None:
-    """Sixteen clients that send a byte a second, and 500 that send nothing: what others get done meanwhile, against what they do without them."""
+    """Compare the throughput of others with and without slow clients.
+
+    Sixteen clients send a byte a second, and 500 send nothing.
+    """
     seconds = 0.3 if benchmark.disabled else 5.0
     alone = len(server.load(photo, seconds=seconds)["times"])
     with ExitStack() as opened:
@@ -178,12 +185,17 @@ def test_slow_and_silent_clients(
             opened.enter_context(socket.create_connection(("127.0.0.1", server.port)))
             for _ in range(516)
         ]
-        head = b"POST /v1/images:annotate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
+        head = (
+            b"POST /v1/images:annotate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 100000\r\n\r\n"
+        )
         for connection in crowd[:16]:
             connection.sendall(head)
         command = [sys.executable, "-c", SLOWLY.format(port=server.port, seconds=seconds)]
         with subprocess.Popen(command) as slow:
-            meanwhile = len(benchmark.pedantic(server.load, (photo, seconds), rounds=1)["times"])  # type: ignore[no-untyped-call]
+            asked = (photo, seconds)
+            seen = benchmark.pedantic(server.load, asked, rounds=1)  # type: ignore[no-untyped-call]
+            meanwhile = len(seen["times"])
             assert slow.wait(60) == 0
     if not benchmark.disabled:
         record(
@@ -198,7 +210,8 @@ SLOWLY = """
 import socket, time
 slow = [socket.create_connection(("127.0.0.1", {port})) for _ in range(16)]
 for connection in slow:
-    connection.sendall(b"POST /v1/classify HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 100000\\r\\n\\r\\n")
+    connection.sendall(b"POST /v1/classify HTTP/1.1\\r\\nHost: x\\r\\n")
+    connection.sendall(b"Content-Length: 100000\\r\\n\\r\\n")
 ended = time.monotonic() + {seconds}
 while time.monotonic() < ended:
     for connection in slow:
@@ -216,10 +229,12 @@ def test_mutated_requests(benchmark: BenchmarkFixture, record: Recorded, server:
     count = 200 if benchmark.disabled else 10_000
     mutants.send(server.port, seed=1, count=count)
     before = server.memory_mb()
-    codes = benchmark.pedantic(mutants.send, (server.port, 1, count), rounds=1)  # type: ignore[no-untyped-call]
+    asked = (server.port, 1, count)
+    codes = benchmark.pedantic(mutants.send, asked, rounds=1)  # type: ignore[no-untyped-call]
     assert server.process.poll() is None
     if not benchmark.disabled:
-        # The allocator keeps the largest photo's pixels, in one thread's heap or in both; a leak of a kilobyte a request would be more.
+        # The allocator keeps the largest photo's pixels, in one thread's heap or in both. A leak
+        # of a kilobyte a request would be more.
         record(
             f"memory of the server after {count} mutated requests once more, MB more",
             server.memory_mb() - before,

@@ -41,7 +41,10 @@ def test_a_photo_against_the_bare_loop(
 def test_a_ready_array_against_the_bare_engine(
     pair: Paired, record: Paired, classifier: Classifier
 ) -> None:
-    """By the classifier's own interpreter: two of one model differ by more, wherever their memory happens to lie, than is asked here."""
+    """Use the classifier's own interpreter.
+
+    Two of one model differ by more than the budget, depending on where their memory lies.
+    """
     pixels = classifier.pixels(CHELSEA)
     with classifier._engines.lend() as engine:
         run = bare_run(engine._interpreter)  # type: ignore[attr-defined]
@@ -55,7 +58,10 @@ def test_a_ready_array_against_the_bare_engine(
         record("ready array - bare engine, ms", found.difference, 0.1)
 
 
-HUFFMAN = "decoding the JPEG's Huffman codes, at an eighth of the size already, takes nearly as long by itself"
+HUFFMAN = (
+    "decoding the JPEG's Huffman codes, at an eighth of the size already, "
+    "takes nearly as long by itself"
+)
 ENGINE = "most of the time is the engine's, which is MediaPipe's too, and Pillow's resizing"
 
 
@@ -81,9 +87,11 @@ def test_a_photo_against_mediapipe(
     at_most: float,
     why: str,
 ) -> None:
-    """Of 12 megapixels with one thread; of 500 x 375 both as they come, which is one thread for MediaPipe, and for edgecat a thread for each core.
+    """Compare 12 megapixels with one thread each, and 500 x 375 with each one's default.
 
-    What is asked and missed is an expected failure, and says why; above `at_most`, which has been reached in every run, it is a failure.
+    The default is one thread for MediaPipe, and a thread for each core for edgecat. A missed
+    budget is an expected failure with a reason. Above `at_most`, which every run has reached, it
+    is a failure.
     """
     mediapipe = pytest.importorskip("mediapipe", reason="needs mediapipe")
     vision = mediapipe.tasks.vision

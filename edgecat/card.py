@@ -67,7 +67,7 @@ class InputRecipe:
 
     @property
     def scaled(self) -> tuple[int, int]:
-        """The least (width, height) to scale a photo to; what exceeds the model's size is cropped."""
+        """The least (width, height) to scale a photo to, before it is cropped."""
         return int(self.width / self.crop), int(self.height / self.crop)
 
     @property
@@ -77,7 +77,7 @@ class InputRecipe:
         return math.ceil(width * self.detail), math.ceil(height * self.detail)
 
     def normalise(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return the model's input for `pixels`; their last axis is RGB if mean or std are three."""
+        """Return the model's input. The last axis of `pixels` is RGB if mean or std are three."""
         mean, std = (np.asarray(values, np.float32) for values in (self.mean, self.std))
         normalised: npt.NDArray[np.float32] = (pixels.astype(np.float32) - mean) / std
         return normalised

@@ -11,7 +11,7 @@ EdgecatError
 
 
 class EdgecatError(Exception):
-    """The parent of every error that edgecat raises on purpose; its text is one line for a person."""
+    """The base class of edgecat's errors. The message is one line for people."""
 
 
 class PhotoError(EdgecatError):
@@ -27,7 +27,7 @@ class EngineError(EdgecatError):
 
 
 class CloudError(EdgecatError):
-    """A cloud service that refuses what it was asked, or cannot be reached."""
+    """A cloud service that refuses a request, or cannot be reached."""
 
 
 class DataError(EdgecatError):
@@ -35,4 +35,4 @@ class DataError(EdgecatError):
 
 
 class ExportError(EdgecatError):
-    """A conversion that failed, or whose result does not answer like the model it came from."""
+    """A conversion that failed, or whose result does not agree with the original model."""

@@ -74,8 +74,8 @@ def read_pixels(photo: Photo, recipe: InputRecipe) -> Pixels:
 def decode(photo: Photo, at_least: tuple[int, int] | None = None) -> Image.Image:
     """Return `photo` as an upright RGB image. Raise PhotoError.
 
-    With `at_least` (width, height), a JPEG is decoded at the smallest of the scales 1/8, 1/4, 1/2, 1
-    that still has that many pixels: on a 12-megapixel photo an eighth of the work.
+    With `at_least` (width, height), a JPEG is decoded at the smallest of the scales 1/8, 1/4, 1/2
+    and 1 that has at least that many pixels. On a 12-megapixel photo this is an eighth of the work.
     """
     if isinstance(photo, np.ndarray):
         return Image.fromarray(_checked(photo))
@@ -175,7 +175,7 @@ def resize(
 def crop_box(photo: tuple[int, int], recipe: InputRecipe) -> tuple[float, float, float, float]:
     """Return the (left, top, right, bottom) that "crop" keeps of a photo of (width, height).
 
-    Rounded where torchvision's Resize and CenterCrop round, so that the model sees what it saw in training.
+    Round where torchvision's Resize and CenterCrop round, so that pixels are as in training.
     """
     (width, height), (least_width, least_height) = photo, recipe.scaled
     if least_width * height >= least_height * width:

@@ -1,4 +1,7 @@
-"""What a camera sees, with OpenCV: python camera.py 0 (or a device, a video file, a stream's address)"""
+"""What a camera sees, with OpenCV: python camera.py 0
+
+Instead of 0, give a device, a video file or the address of a stream.
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""An endpoint that shares one Classifier: uvicorn endpoint:app, then curl --data-binary @photo.jpg http://127.0.0.1:8000/classify"""
+"""An endpoint that shares one Classifier: uvicorn endpoint:app
+
+Then: curl --data-binary @photo.jpg http://127.0.0.1:8000/classify
+"""
 
 from typing import Annotated
 

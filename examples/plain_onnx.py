@@ -1,4 +1,7 @@
-"""An edgecat .onnx file in plain ONNX Runtime, without edgecat: python plain_onnx.py MODEL.onnx PHOTO"""
+"""An edgecat .onnx file in plain ONNX Runtime, without edgecat.
+
+python plain_onnx.py MODEL.onnx PHOTO
+"""
 
 import ast
 import sys

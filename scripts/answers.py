@@ -1,4 +1,4 @@
-"""What models answer, stage by stage, as lines of JSON that two machines can compare to the last bit.
+"""Print what models answer, stage by stage, as JSON lines that two machines can compare bit by bit.
 
     python scripts/answers.py FOLDER_OF_PHOTOS MODEL…
 
@@ -24,7 +24,7 @@ def digest(array: Any) -> str:
 
 
 def before_softmax(classifier: Classifier) -> str | None:
-    """What TFLite's own last operation read, where that is a softmax: all before it is XNNPACK's."""
+    """Return the input of TFLite's last operation if that is a softmax; XNNPACK ran the rest."""
     interpreter = getattr(classifier._engines._idle[0], "_interpreter", None)
     operations = [] if interpreter is None else interpreter._get_ops_details()
     softmaxes = [operation for operation in operations if operation["op_name"] == "SOFTMAX"]

@@ -1,4 +1,7 @@
-"""Small models as other makers write them: scores that follow from a photo's mean colour, so that a test can work them out."""
+"""Small models as other makers write them.
+
+Their scores follow from a photo's mean colour, so that a test can compute them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from edgecat.models import DEFAULT_MODEL
 
 
 def stripped() -> bytes:
-    """The model that comes along as a maker of standard TFLite metadata would hand it out: labels.txt in its zip, no model card."""
+    """Return the default model with standard TFLite metadata alone.
+
+    It has labels.txt in its zip, and no model card.
+    """
     content = DEFAULT_MODEL.read_bytes()
     return without_zip() + zipped({"labels.txt": associated_files(content)["labels.txt"]})
 
@@ -46,7 +52,10 @@ def colour_tflite(
     softmax: bool = True,
     free: bool = False,
 ) -> Path:
-    """mean over the photo -> (colours, 3) `weights` -> softmax. Integers if `dtype` is; any photo size if `free`. No metadata."""
+    """mean over the photo -> (colours, 3) `weights` -> softmax; no metadata.
+
+    Integers if `dtype` is; any photo size if `free`.
+    """
     pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert")
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
@@ -158,7 +167,10 @@ def colour_onnx(
     *,
     softmax: bool = False,
 ) -> Path:
-    """mean over the photo, whose `shape` is (batch, 3, height, width) or channels last -> (colours, 3) `weights` -> softmax."""
+    """mean over the photo -> (colours, 3) `weights` -> softmax.
+
+    The photo's `shape` is (batch, 3, height, width), or channels last.
+    """
     import onnx
 
     weights = np.asarray(weights, np.float32)

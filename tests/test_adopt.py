@@ -26,7 +26,8 @@ MOBILENET = ROOT / "export" / "edgecat_export" / "checkpoints" / "mobilenet.kera
 RUN = [
     sys.executable,
     "-c",
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "import edgecat.cli; edgecat.cli.main()",
     "export",
 ]
 
@@ -132,15 +133,18 @@ REFUSED = {  # these are seen only once Keras has loaded the file: all are run a
     "two": (ABC, f"2 inputs, (None, 32, 32, 3) and (None, 32, 32, 3); {ONE_IMAGE}"),
     "any_size": (
         ABC,
-        f"its input is (None, None, None, 3), of no fixed size; {ONE_IMAGE}; call it on keras.Input((224, 224, 3)), or another size, and save that model",
+        f"its input is (None, None, None, 3), of no fixed size; {ONE_IMAGE}; "
+        "call it on keras.Input((224, 224, 3)), or another size, and save that model",
     ),
     "many": (
         ABC,
-        f"'tags' has 3 sigmoid units, each label true or not by itself; {MEANING}: edgecat gives each photo one label",
+        f"'tags' has 3 sigmoid units, each label true or not by itself; {MEANING}: "
+        "edgecat gives each photo one label",
     ),
     "linear": (
         ("--labels", "a,b"),
-        f"'value' is one linear unit, whose value may mean anything; {MEANING}; put activation='sigmoid' on it if it is a logit",
+        f"'value' is one linear unit, whose value may mean anything; {MEANING}; "
+        "put activation='sigmoid' on it if it is a logit",
     ),
     "relu": (ABC, f"it ends in 'positive' (relu), whose values are no probabilities; {MEANING}"),
     "logits": (
@@ -153,7 +157,8 @@ REFUSED = {  # these are seen only once Keras has loaded the file: all are run a
     ),
     "plain": (
         (),
-        "carries no model card; give --labels FILE or --labels a,b,… (3, in the order of the outputs) and --mean and --std: "
+        "carries no model card; give --labels FILE or --labels a,b,… "
+        "(3, in the order of the outputs) and --mean and --std: "
         "the model reads (pixel - mean) / std, pixel in 0..255",
     ),
     "colours": (
@@ -162,7 +167,8 @@ REFUSED = {  # these are seen only once Keras has loaded the file: all are run a
     ),
     "lanczos": (
         (*ABC, "--format", "tflite"),
-        "layer 'enlarge' (Resizing) cannot be converted by to_tflite ('tf.ScaleAndTranslate' op is neither a custom op nor a flex op); "
+        "layer 'enlarge' (Resizing) cannot be converted by to_tflite "
+        "('tf.ScaleAndTranslate' op is neither a custom op nor a flex op); "
         "build the model without it",
     ),
 }
@@ -254,7 +260,8 @@ def test_without_a_card_int8_is_calibrated_on_photos(
 ) -> None:
     done = edgecat("export", models / "logits.keras", "--int8", *ABC)
     assert done.stderr == (
-        f"edgecat: {models}/logits.keras: carries no calibration, which int8 needs; give a folder of training photos with --data, or take --fp16\n"
+        f"edgecat: {models}/logits.keras: carries no calibration, which int8 needs; "
+        "give a folder of training photos with --data, or take --fp16\n"
     )
     (photos / "a" / "cut.png").write_bytes((photos / "a" / "0.png").read_bytes()[:300])
     (photos / "b" / "text.jpg").write_text("no photo")
@@ -290,7 +297,7 @@ def test_code_in_a_file_is_refused_and_never_run(
         1,
         f"edgecat: {models}/custom.keras: layer 'own' is code of its own (Mine), {end}",
     )
-    # A file that names a module which lies beside it, as an attacker would have it: importing it would leave a trace.
+    # A file that names a module beside it, as an attacker would: importing it would leave a trace.
     for module in ("evil", "keras_hub"):
         (tmp_path / f"{module}.py").write_text("open('trace', 'w').close()\nclass Layer: pass\n")
         with (
@@ -316,7 +323,8 @@ def test_options_for_a_model_without_a_card(edgecat: Run, models: Path) -> None:
     done = edgecat("export", MOBILENET, *ABC)
     assert (done.returncode, done.stderr) == (
         1,
-        f"edgecat: {MOBILENET}: carries its labels and its recipe; leave --labels, --mean and --std out\n",
+        f"edgecat: {MOBILENET}: carries its labels and its recipe; "
+        "leave --labels, --mean and --std out\n",
     )
     done = edgecat("export", models / "plain.keras", "--fp32", "--labels", "none.txt")
     assert (done.returncode, done.stderr) == (

@@ -1,4 +1,7 @@
-"""The architectures: what each reads, that all learn on either backend, the features of a frozen base, and that the files of all answer right."""
+"""The architectures: their inputs, learning on either backend, the features of a frozen base.
+
+The exported files of all answer right.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of ResNet50 for 1,000 classes in the two forms that Keras has published: random, but with answers that differ from photo to photo."""
+    """Weights of ResNet50 for 1,000 classes in the two forms that Keras has published.
+
+    They are random, but the answers differ from photo to photo.
+    """
     import h5py
     import keras
     from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
@@ -80,7 +86,8 @@ def test_what_an_architecture_does_not_have() -> None:
 
     with pytest.raises(
         ModelError,
-        match=r"--alpha 0\.5: resnet50 comes in one width; leave --alpha out, it is for mobilenet and mobilenet_v2",
+        match=r"--alpha 0\.5: resnet50 comes in one width; "
+        r"leave --alpha out, it is for mobilenet and mobilenet_v2",
     ):
         find_architecture("resnet50", alpha=0.5)
     with pytest.raises(ModelError, match=re.escape(NO_IMAGENET)):
@@ -203,7 +210,8 @@ for name, found in ARCHITECTURES.items():
     alpha = None if found.alpha is None else 0.35 if name == "mobilenet_v2" else 0.25
     asked = Options(name, ({str(photos)!r},), None, alpha, 32, epochs=1, batch=4, mixup=0)
     model = initial_network(asked, dataset.labels)
-    model.compile(keras.optimizers.SGD(1e-3), keras.losses.CategoricalCrossentropy(), jit_compile=jit())  # Adam takes minutes to compile
+    loss = keras.losses.CategoricalCrossentropy()
+    model.compile(keras.optimizers.SGD(1e-3), loss, jit_compile=jit())  # Adam: minutes to compile
     inputs, targets = AugmentedPhotos(dataset, asked, 1, 0)[0]
     before = [weight.copy() for weight in model.get_weights()]
     loss = float(model.train_on_batch(inputs, targets))
@@ -398,7 +406,10 @@ def test_misuse(edgecat: Run, photos: Path, tmp_path: Path) -> None:
         (
             "export",
             "resnet50",
-        ): "resnet50: no checkpoint comes along; train one with 'edgecat train resnet50', and give its model.keras",
+        ): (
+            "resnet50: no checkpoint comes along; "
+            "train one with 'edgecat train resnet50', and give its model.keras"
+        ),
     }
     for arguments, message in messages.items():
         done = edgecat(*arguments)

@@ -1,4 +1,4 @@
-"""`edgecat bench`: what it measures holds together, agrees with litert-benchmark, and misuse is answered in one line."""
+"""`edgecat bench`: consistent figures that agree with litert-benchmark; one line on misuse."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ from edgecat.models import DEFAULT_MODEL
 from edgecat.photo import read_encoded
 
 CHELSEA = ROOT / "tests" / "photos" / "chelsea.jpg"
-CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()"  # even in the background
+CODE = (  # so that SIGINT works in the background too
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "import edgecat.cli; edgecat.cli.main()"
+)
 
 
 @pytest.fixture(scope="module")
@@ -497,12 +500,14 @@ def test_files_that_cannot_be_compared(
         (
             "none.json",
             "{}\n",
-            "none.json, line 1: no record of a benchmark; expected the output of: edgecat bench --json",
+            "none.json, line 1: no record of a benchmark; "
+            "expected the output of: edgecat bench --json",
         ),
         (
             "text.json",
             "\nhello\n",
-            "text.json, line 2: not JSON (Expecting value); expected the output of: edgecat bench --json",
+            "text.json, line 2: not JSON (Expecting value); "
+            "expected the output of: edgecat bench --json",
         ),
         ("empty.json", "\n", "empty.json: empty; expected the output of: edgecat bench --json"),
         (
@@ -536,7 +541,8 @@ def test_files_that_cannot_be_compared(
         (
             ["--device", "cuda"],
             1,
-            "edgecat: device 'cuda' is none of the engines for .tflite files; expected cpu or gpu\n",
+            "edgecat: device 'cuda' is none of the engines for .tflite files; "
+            "expected cpu or gpu\n",
         ),
         (["--as", "pi9"], 2, "'pi9', expected one of pi-zero2w, pi4, pi5, phone, pixel4"),
         (["--network", "fast"], 2, "'fast', expected such as rtt=60ms,up=10Mbit"),
@@ -545,7 +551,8 @@ def test_files_that_cannot_be_compared(
         (
             ["--engine", "onnxruntime"],
             1,
-            "edgecat: engine 'onnxruntime' does not run .tflite files; expected litert or tflite-runtime or tensorflow\n",
+            "edgecat: engine 'onnxruntime' does not run .tflite files; "
+            "expected litert or tflite-runtime or tensorflow\n",
         ),
         (["--photo", "gone.jpg"], 1, "edgecat: gone.jpg: no such file\n"),
         (["gone.tflite"], 1, "edgecat: gone.tflite: no such model file"),
@@ -570,7 +577,8 @@ def test_an_engine_that_is_not_installed(edgecat: Run) -> None:
     done = edgecat("bench", "--engine", "tflite-runtime")
     assert (done.returncode, done.stderr) == (
         1,
-        "edgecat: no engine for .tflite files is installed; install one with: pip install 'edgecat[tflite-runtime]'\n",
+        "edgecat: no engine for .tflite files is installed; "
+        "install one with: pip install 'edgecat[tflite-runtime]'\n",
     )
 
 
@@ -580,14 +588,16 @@ def test_a_device_that_is_not_there_is_not_replaced(edgecat: Run, exported: Path
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert re.match(
-        r"edgecat: device 'cuda' is not in this ONNX Runtime, which has .*; pip install onnxruntime-gpu in place of",
+        r"edgecat: device 'cuda' is not in this ONNX Runtime, which has .*; "
+        r"pip install onnxruntime-gpu in place of",
         done.stderr,
     )
     gpu = edgecat("bench", "--device", "gpu", "--photo", CHELSEA)
     if gpu.returncode:  # where there is none
         assert gpu.stdout == ""
         assert re.fullmatch(
-            r"edgecat: .*catdog-int8\.tflite: LiteRT \S+ finds no GPU that takes this model \(.+\); install the GPU's Vulkan driver, or use --device cpu\n",
+            r"edgecat: .*catdog-int8\.tflite: LiteRT \S+ finds no GPU that takes this model "
+            r"\(.+\); install the GPU's Vulkan driver, or use --device cpu\n",
             gpu.stderr,
         )
 
@@ -668,7 +678,8 @@ def test_a_process_that_dies_of_a_model_is_told(monkeypatch: pytest.MonkeyPatch)
     measurement = Measurement(Configuration(DEFAULT_MODEL, "litert"), CHELSEA)
     with pytest.raises(
         EngineError,
-        match=r"a process that opens it ends at once \(signal SIGKILL\); it may not fit the memory that is free here",
+        match=r"a process that opens it ends at once \(signal SIGKILL\); "
+        "it may not fit the memory that is free here",
     ):
         measurement.start_cold()
 
@@ -688,9 +699,9 @@ def test_a_file_that_cannot_be_written(edgecat: Run, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout.startswith("engine, ms a run")  # what was measured is shown all the same
     assert (
-        "edgecat: no/such/folder.json: cannot be written (No such file or directory); give another name\n"
-        in done.stderr
-    )
+        "edgecat: no/such/folder.json: cannot be written (No such file or directory); "
+        "give another name\n"
+    ) in done.stderr
 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
@@ -701,7 +712,11 @@ from edgecat.measure.latency import benchmark
 take_turns = benchmark.take_turns
 
 def interrupted_turns(series, seconds, on_step):
-    take_turns(series, seconds, lambda done, of: os.kill(os.getpid(), signal.SIGINT) if done > 5 else None)
+    def interrupt(done, of):
+        if done > 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    take_turns(series, seconds, interrupt)
 
 benchmark.take_turns = interrupted_turns
 """

@@ -1,4 +1,4 @@
-"""What the machine says of itself, read from trees of files like those of a Raspberry Pi and of a server."""
+"""The board's description, from trees of files like those of a Raspberry Pi and of a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from real import peak_of
 from edgecat.measure import board
 from edgecat.measure.energy import measure_energy
 
-CPUINFO_PI = "processor\t: 0\nFeatures\t: fp asimd evtstrm aes crc32 atomics fphp asimdhp asimddp\n\nModel\t\t: Raspberry Pi 5\n"
+CPUINFO_PI = (
+    "processor\t: 0\nFeatures\t: fp asimd evtstrm aes crc32 atomics fphp asimdhp asimddp\n"
+    "\nModel\t\t: Raspberry Pi 5\n"
+)
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
@@ -33,7 +36,8 @@ def pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         {
             "vcgencmd": '#!/bin/sh\ncase "$1" in\n'
             'get_throttled) echo "throttled=0x50005" ;;\n'
-            'pmic_read_adc) echo " 3V3_SYS_A current(0)=0.5A"; echo " 3V3_SYS_V volt(8)=3.0V"; echo " EXT5V_V volt(24)=5.1V" ;;\nesac\n'
+            'pmic_read_adc) echo " 3V3_SYS_A current(0)=0.5A"; echo " 3V3_SYS_V volt(8)=3.0V"; '
+            'echo " EXT5V_V volt(24)=5.1V" ;;\nesac\n'
         },
     )
     program.chmod(0o755)
@@ -74,9 +78,9 @@ def test_a_raspberry_pi(pi: Path) -> None:
         "throttled since start-up",
     ]
     governor, throttled = board.warnings(described, {"load": 0.1}, state)
-    assert (
-        governor
-        == "the CPU governor is 'ondemand', expected 'performance' (sudo cpupower frequency-set -g performance)"
+    assert governor == (
+        "the CPU governor is 'ondemand', expected 'performance' "
+        "(sudo cpupower frequency-set -g performance)"
     )
     assert throttled == "the board is under-voltage and throttled: cool it, or feed it better"
 

@@ -1,4 +1,4 @@
-"""Classifier with the model that comes along: this cat is a cat, in every form and from every thread."""
+"""Classifier with the default model: this cat is a cat, in every form and from every thread."""
 
 from __future__ import annotations
 
@@ -184,7 +184,8 @@ def hostile_models(folder: Path) -> dict[str, tuple[Path, str]]:
         "photo.onnx": (CHELSEA.read_bytes(), "not a model file"),
         "cut.tflite": (
             whole[: len(whole) // 2],
-            "cannot open this model (The model is not a valid Flatbuffer buffer); copy or export it anew",
+            "cannot open this model (The model is not a valid Flatbuffer buffer); "
+            "copy or export it anew",
         ),
         "tail.tflite": (
             whole[:-1],
@@ -233,12 +234,14 @@ def test_what_is_no_model_is_refused_in_one_line(case: str, tmp_path: Path) -> N
 def test_unknown_and_unfitting_engines() -> None:
     with pytest.raises(
         EngineError,
-        match="unknown engine 'tensorrt'; expected one of litert, tflite-runtime, tensorflow, onnxruntime",
+        match="unknown engine 'tensorrt'; "
+        "expected one of litert, tflite-runtime, tensorflow, onnxruntime",
     ):
         Classifier(engine="tensorrt")
     with pytest.raises(
         EngineError,
-        match=r"engine 'onnxruntime' does not run \.tflite files; expected litert or tflite-runtime or tensorflow",
+        match=r"engine 'onnxruntime' does not run \.tflite files; "
+        "expected litert or tflite-runtime or tensorflow",
     ):
         Classifier(engine="onnxruntime")
 
@@ -247,6 +250,7 @@ def test_a_missing_engine_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(
         EngineError,
-        match=r"no engine for \.tflite files is installed; install one with: pip install ai-edge-litert",
+        match=r"no engine for \.tflite files is installed; "
+        "install one with: pip install ai-edge-litert",
     ):
         Classifier()

@@ -127,7 +127,8 @@ def test_models_that_are_none(edgecat: Run, tmp_path: Path) -> None:
     done = edgecat("classify", CHELSEA, "--model", "cut.tflite")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith(
-        "cannot open this model (The model is not a valid Flatbuffer buffer); copy or export it anew\n"
+        "cannot open this model (The model is not a valid Flatbuffer buffer); "
+        "copy or export it anew\n"
     )
 
 

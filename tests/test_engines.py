@@ -134,7 +134,10 @@ def test_tensorflows_interpreter_answers_as_litert_does() -> None:
 def test_the_gpu_engine_answers_as_the_interpreter_does(
     monkeypatch: pytest.MonkeyPatch, exported: Path
 ) -> None:
-    """On LiteRT's compiled model with the CPU in the GPU's place, as few machines that run tests have a GPU: all of the way but the device."""
+    """Test LiteRT's compiled model with the CPU in place of the GPU.
+
+    Few machines that run tests have a GPU. All but the device is tested.
+    """
     compiled_model = pytest.importorskip(
         "ai_edge_litert.compiled_model", reason="needs ai-edge-litert"
     )

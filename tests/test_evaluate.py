@@ -155,7 +155,8 @@ def test_accuracy_of_each_class_and_the_mistakes(edgecat: Run, album: Path) -> N
         ["all", "4", "75.00%"],
     ]
     assert lines[3:] == [
-        f"balanced 83.33%, calibration error {record['calibration_error']:.2%}, answered neither 50.00%",
+        f"balanced 83.33%, calibration error {record['calibration_error']:.2%}, "
+        "answered neither 50.00%",
         "1 answered wrongly:",
         f"  {mistake['score']:.1%}  cat as neither  album/cats/cup.jpg",
     ]
@@ -413,9 +414,9 @@ def test_a_model_that_cannot_be_judged_is_named_and_the_others_are_judged(
 def test_an_engine_is_asked_of_all_models(edgecat: Run, album: Path) -> None:
     done = edgecat("evaluate", "album", "--engine", "onnxruntime")
     assert (done.returncode, done.stdout) == (1, "")
-    assert (
-        done.stderr
-        == "edgecat: engine 'onnxruntime' does not run .tflite files; expected litert or tflite-runtime or tensorflow\n"
+    assert done.stderr == (
+        "edgecat: engine 'onnxruntime' does not run .tflite files; "
+        "expected litert or tflite-runtime or tensorflow\n"
     )
 
 
@@ -465,9 +466,9 @@ def test_a_folder_of_an_unknown_class(edgecat: Run, album: Path) -> None:
     (album / "neither").rename(album / "horses")
     done = edgecat("evaluate", "album")
     assert (done.returncode, done.stdout) == (1, "")
-    assert (
-        done.stderr
-        == "edgecat: class folder 'horses' is no label of catdog-int8.tflite; expected cat, dog, neither\n"
+    assert done.stderr == (
+        "edgecat: class folder 'horses' is no label of catdog-int8.tflite; "
+        "expected cat, dog, neither\n"
     )
 
 
@@ -549,7 +550,10 @@ def test_a_gallery_replaces_its_own_pages_alone(edgecat: Run, album: Path, tmp_p
         assert edgecat("evaluate", "album", "--gallery", "wrong.html").returncode == 0
     (tmp_path / "wrong.html").write_text("<!DOCTYPE html>my own")
     done = edgecat("evaluate", "album", "--gallery", "wrong.html")
-    message = "wrong.html: exists and was not made by 'edgecat evaluate --gallery'; give --force to overwrite it, or another file"
+    message = (
+        "wrong.html: exists and was not made by 'edgecat evaluate --gallery'; "
+        "give --force to overwrite it, or another file"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: {message}\n")
     assert (tmp_path / "wrong.html").read_text() == "<!DOCTYPE html>my own"
     assert edgecat("evaluate", "album", "--gallery", "wrong.html", "--force").returncode == 0
@@ -560,7 +564,10 @@ def test_a_gallery_that_cannot_be_written_is_refused_before_the_work(
     edgecat: Run, album: Path
 ) -> None:
     done = edgecat("evaluate", "album", "--gallery", "pages/wrong.html")
-    message = "pages/wrong.html: cannot be written, 'pages' is no folder that can be written to; give another file"
+    message = (
+        "pages/wrong.html: cannot be written, 'pages' is no folder that can be written to; "
+        "give another file"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: {message}\n")
     done = edgecat("evaluate", "album", "--gallery", "album", "--force")
     assert (done.returncode, done.stdout, done.stderr) == (

@@ -1,4 +1,7 @@
-"""Each file of `examples/` runs and answers as edgecat does; `plain_onnx.py` and the page for browsers are in test_interop."""
+"""Each file of `examples/` runs and answers as edgecat does.
+
+`plain_onnx.py` and the page for browsers are in test_interop.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,10 @@ def test_an_app(tmp_path: Path) -> None:
 
 def test_a_watched_folder(tmp_path: Path) -> None:
     shutil.copy(CHELSEA, tmp_path / "old.jpg")
-    program = f"{SAYS_WHEN_IT_WATCHES}; import runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    program = (
+        f"{SAYS_WHEN_IT_WATCHES}; import runpy; sys.argv = sys.argv[1:]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
     with started(
         sys.executable, "-c", program, EXAMPLES / "watched_folder.py", tmp_path, folder=tmp_path
     ) as process:
@@ -109,7 +115,8 @@ import numpy, PIL.Image
 class Picamera2:
     photos = iter({[str(CHELSEA), str(COFFEE)]!r})
     def create_video_configuration(self, main): return main
-    def configure(self, configuration): assert configuration["format"] == "BGR888", "arrays in this format are RGB"
+    def configure(self, configuration):
+        assert configuration["format"] == "BGR888", "arrays in this format are RGB"
     def start(self): pass
     def __enter__(self): return self
     def __exit__(self, *_): pass
@@ -218,7 +225,10 @@ def test_c_misuse(c_program: Path, tmp_path: Path) -> None:
 
 
 def test_android(tmp_path: Path) -> None:
-    """Compiled and run with stand-ins for Android and LiteRT, which write down what the model reads and say what it answers."""
+    """Compile and run it with stand-ins for Android and LiteRT.
+
+    They record the model's input and return fixed outputs.
+    """
     for program in ("kotlinc", "java"):
         if shutil.which(program) is None:
             pytest.skip(f"needs {program}")

@@ -28,7 +28,8 @@ MOBILENET = ROOT / "export" / "edgecat_export" / "checkpoints" / "mobilenet.kera
 RUN = [
     sys.executable,
     "-c",
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "import edgecat.cli; edgecat.cli.main()",
     "export",
 ]
 
@@ -106,7 +107,10 @@ def test_a_full_disk(tmp_path: Path) -> None:
         env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
     )
     assert done.returncode == 1
-    advice = f"no room for temporary files in {tmp_path}/temporary (File too large); make some, or set TMPDIR to a folder with room"
+    advice = (
+        f"no room for temporary files in {tmp_path}/temporary (File too large); "
+        "make some, or set TMPDIR to a folder with room"
+    )
     assert (
         done.stderr.splitlines()[-1]
         == f"edgecat: mobilenet-fp32.onnx: converting to fp32 onnx: {advice}"
@@ -137,7 +141,8 @@ def test_a_full_disk_in_the_output_folder(edgecat: Run, small_disk: Path) -> Non
     done = edgecat("export", "mobilenet", "--int8", "--format", "onnx", "--out", "disk", "--force")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "edgecat: disk/mobilenet-int8.onnx: cannot be written (No space left on device); make room, or give another folder with --out"
+        "edgecat: disk/mobilenet-int8.onnx: cannot be written (No space left on device); "
+        "make room, or give another folder with --out"
     )
     assert [(path.name, path.stat().st_size) for path in small_disk.iterdir()] == [
         ("mobilenet-int8.onnx", 0)
@@ -155,7 +160,8 @@ def test_a_full_disk_for_temporary_files(edgecat: Run, small_disk: Path, tmp_pat
     done = edgecat("export", "mobilenet", "--int8", "--data", "photos", TMPDIR=str(small_disk))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"edgecat: exporting: no room for temporary files in {small_disk} (No space left on device); make some, or set TMPDIR to a folder with room"
+        f"edgecat: exporting: no room for temporary files in {small_disk} "
+        "(No space left on device); make some, or set TMPDIR to a folder with room"
     )
     assert not list(small_disk.iterdir())
 
@@ -178,7 +184,8 @@ def children(pid: int) -> dict[int, str]:
             "child",
             signal.SIGKILL,
             1,
-            "edgecat: the conversion was killed, most likely by the system: it needs more memory than there is, about 2.5 GB; ",
+            "edgecat: the conversion was killed, most likely by the system: "
+            "it needs more memory than there is, about 2.5 GB; ",
         ),
     ],
 )
@@ -245,9 +252,10 @@ def test_the_same_checkpoint_gives_the_same_bytes_and_the_card_says_how(
     assert len(files) == 6
     for name in files:
         assert (exported / name).read_bytes() == (tmp_path / name).read_bytes(), name
-        card = read_card(tmp_path / name)
+        path = tmp_path / name
+        card = read_card(path)
         assert card.made_by == {
-            "command": f"edgecat export mobilenet --{card.precision} --format {name.rpartition('.')[2]}",
+            "command": f"edgecat export mobilenet --{card.precision} --format {path.suffix[1:]}",
             "checkpoint": "mobilenet.keras",
             "sha256": hashlib.sha256(MOBILENET.read_bytes()).hexdigest(),
         }

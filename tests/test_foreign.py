@@ -1,4 +1,4 @@
-"""Models that edgecat did not make: taken as they are where that is known, asked about where it is not, labelled once and for all."""
+"""Models that edgecat did not make: what is known of them, what the user is asked, labelling."""
 
 from __future__ import annotations
 
@@ -208,9 +208,9 @@ def test_1001_outputs_and_1000_labels_mean_background_first(tmp_path: Path) -> N
     write(tmp_path / "labels.txt", "".join(f"{number}\n" for number in range(1, 1000)))
     with pytest.raises(ModelError) as caught:
         Classifier(model)
-    assert (
-        str(caught.value)
-        == f"{model}: 1001 outputs, but 999 labels (labels.txt); expected one for each, give them with --labels"
+    assert str(caught.value) == (
+        f"{model}: 1001 outputs, but 999 labels (labels.txt); "
+        "expected one for each, give them with --labels"
     )
 
 
@@ -320,9 +320,11 @@ def test_one_output_is_the_second_labels(tmp_path: Path) -> None:
         ModelError, match=r"give --logits or --probabilities, whichever its outputs are$"
     ):
         Classifier(model, description=Description(**said))  # type: ignore[arg-type]
-    scores = dict(classified(model, red, Description(**said, logits=False)).scores)  # type: ignore[arg-type]
+    described = Description(**said, logits=False)  # type: ignore[arg-type]
+    scores = dict(classified(model, red, described).scores)
     assert scores == pytest.approx({"dog": 0.9, "cat": 0.1})
-    scores = dict(classified(model, red, Description(**said, logits=True)).scores)  # type: ignore[arg-type]
+    described = Description(**said, logits=True)  # type: ignore[arg-type]
+    scores = dict(classified(model, red, described).scores)
     assert scores == pytest.approx(
         {"dog": 1 / (1 + math.exp(-0.9)), "cat": 1 - 1 / (1 + math.exp(-0.9))}
     )
@@ -377,7 +379,8 @@ def test_one_output_is_the_second_labels(tmp_path: Path) -> None:
             [1, 4, 32, 32],
             {},
             SUFFICIENT,
-            "reads (1, 4, 32, 32) of float32; expected one RGB photo, (1, height, width, 3) or (1, 3, height, width)",
+            "reads (1, 4, 32, 32) of float32; "
+            "expected one RGB photo, (1, height, width, 3) or (1, 3, height, width)",
         ),
         ([8, 3, 32, 32], {}, SUFFICIENT, "reads (8, 3, 32, 32) of float32; expected one RGB photo"),
         (
@@ -522,7 +525,10 @@ def test_a_file_with_a_card_takes_no_options(edgecat: Run, tmp_path: Path) -> No
     shutil.copy(DEFAULT_MODEL, tmp_path / "ours.tflite")
     done = edgecat("classify", CHELSEA, "--model", "ours.tflite", "--labels", "a,b,c")
     assert (done.returncode, done.stdout) == (1, "")
-    said = "has a model card, which says all that is needed; leave the options away, or change it with 'edgecat label'"
+    said = (
+        "has a model card, which says all that is needed; "
+        "leave the options away, or change it with 'edgecat label'"
+    )
     assert done.stderr == f"edgecat: ours.tflite: {said}\n"
 
 
@@ -676,7 +682,8 @@ def test_labelling_that_fails_leaves_everything_as_it_was(edgecat: Run, tmp_path
     done = edgecat("label", "theirs.tflite", "--labels", "a,b,c", "--out", "nowhere/x.tflite")
     assert (done.returncode, done.stderr) == (
         1,
-        "edgecat: nowhere/x.tflite: cannot be written (No such file or directory); give another file with --out\n",
+        "edgecat: nowhere/x.tflite: cannot be written (No such file or directory); "
+        "give another file with --out\n",
     )
     done = edgecat("label", "theirs.tflite", "--labels", "a,b,c", "--out", "x.onnx")
     assert (done.returncode, done.stderr) == (
@@ -687,7 +694,8 @@ def test_labelling_that_fails_leaves_everything_as_it_was(edgecat: Run, tmp_path
     done = edgecat("label", "ours.tflite", "--labels", "a,b,c")
     assert (done.returncode, done.stderr) == (
         1,
-        "edgecat: ours.tflite: made and verified by 'edgecat export', which labelled it; nothing to do\n",
+        "edgecat: ours.tflite: made and verified by 'edgecat export', which labelled it; "
+        "nothing to do\n",
     )
     assert {path.name for path in tmp_path.iterdir()} == {
         "theirs.tflite",

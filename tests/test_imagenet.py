@@ -1,4 +1,4 @@
-"""ImageNet models: 1,000 names, the groups they fall into, and exporting, classifying and evaluating with them."""
+"""ImageNet models: 1,000 names and their groups; exporting, classifying, evaluating."""
 
 from __future__ import annotations
 
@@ -109,7 +109,10 @@ def test_the_group_with_the_largest_sum_wins(
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1,000-class weights of MobileNet 0.5 at 160 pixels, made of the checkpoint that comes along: its cats are half tabby, half tiger cat."""
+    """1,000-class weights of MobileNet 0.5 at 160 pixels, made of the packaged checkpoint.
+
+    Its cats are half tabby, half tiger cat.
+    """
     import keras
     from edgecat_export import checkpoint
 
@@ -268,7 +271,10 @@ def test_it_is_evaluated_by_group_or_by_label(edgecat: Run, int8: Path, tmp_path
     (tmp_path / "val" / "n02123045").rename(tmp_path / "val" / "unicorn")
     done = edgecat("evaluate", "val", "--model", int8)
     assert done.returncode == 1
-    expected = "edgecat: class folder 'unicorn' is no label of mobilenet-imagenet-int8.tflite; expected cat, dog, neither, or any of its 1000 labels\n"
+    expected = (
+        "edgecat: class folder 'unicorn' is no label of mobilenet-imagenet-int8.tflite; "
+        "expected cat, dog, neither, or any of its 1000 labels\n"
+    )
     assert done.stderr == expected
 
 
@@ -327,7 +333,10 @@ def test_misuse_of_weights(edgecat: Run, weights: Path, tmp_path: Path) -> None:
             "--weights",
             "none.h5",
             "--fp32",
-        ): "none.h5: no such file; expected ImageNet weights as .h5 or .weights.h5, or the word imagenet",
+        ): (
+            "none.h5: no such file; "
+            "expected ImageNet weights as .h5 or .weights.h5, or the word imagenet"
+        ),
         (
             "mobilenet",
             "--weights",
@@ -351,7 +360,8 @@ def test_misuse_of_weights(edgecat: Run, weights: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith(
-        "edgecat: no ImageNet weights of mobilenet with alpha 0.6 and size 160: If imagenet weights are being loaded, alpha can be one of"
+        "edgecat: no ImageNet weights of mobilenet with alpha 0.6 and size 160: "
+        "If imagenet weights are being loaded, alpha can be one of"
     )
     assert list(tmp_path.iterdir()) == []
 

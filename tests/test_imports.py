@@ -66,7 +66,10 @@ FOR_THE_SERVER = {
 
 
 def imports(path: Path, lazy: bool = True) -> Iterator[str]:
-    """Full names of what a file imports, with or without what it imports inside functions and for type checkers."""
+    """Yield the full names of a file's imports.
+
+    `lazy` includes the imports inside functions and for type checkers.
+    """
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree) if lazy else tree.body:
         if isinstance(node, ast.Import):
@@ -161,7 +164,8 @@ def test_classifying_on_the_command_line_loads_no_host_library() -> None:
     pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert")
     photo = ROOT / "tests" / "photos" / "chelsea.jpg"
     loaded = loaded_by(
-        f"import sys, edgecat.cli\nsys.argv = ['edgecat', 'classify', {str(photo)!r}]\ntry: edgecat.cli.main()\nexcept SystemExit: pass"
+        f"import sys, edgecat.cli\nsys.argv = ['edgecat', 'classify', {str(photo)!r}]\n"
+        "try: edgecat.cli.main()\nexcept SystemExit: pass"
     )
     assert "ai_edge_litert" in loaded
     assert not loaded & (FOR_THE_HOST - {"flatbuffers"} | FOR_THE_SERVER | {"grpc", "requests"}), (
@@ -174,7 +178,8 @@ def test_labelling_a_foreign_model_loads_no_host_library(tmp_path: Path) -> None
     path.write_bytes(without_zip())
     arguments = ["edgecat", "label", str(path), "--labels", "cat,dog,neither"]
     loaded = loaded_by(
-        f"import sys, edgecat.cli\nsys.argv = {arguments!r}\ntry: edgecat.cli.main()\nexcept SystemExit: pass"
+        f"import sys, edgecat.cli\nsys.argv = {arguments!r}\n"
+        "try: edgecat.cli.main()\nexcept SystemExit: pass"
     )
     assert (tmp_path / "theirs-labelled.tflite").exists()
     assert not loaded & (FOR_THE_HOST - {"flatbuffers"}), loaded & FOR_THE_HOST

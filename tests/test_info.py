@@ -1,4 +1,4 @@
-"""`edgecat info`: what is inside a model file, checked against published figures and between independent readers."""
+"""`edgecat info`, checked against published figures and between independent readers."""
 
 from __future__ import annotations
 
@@ -159,7 +159,10 @@ def test_a_mean_and_std_for_each_channel(edgecat: Run, tmp_path: Path) -> None:
     (tmp_path / "torch.tflite").write_bytes(
         write_card(DEFAULT_MODEL.read_bytes(), dataclasses.replace(card, input=recipe))
     )
-    reads = "reads       224 x 224 pixels, crop, 0.875 of the shorter side, (pixel - (123.675, 116.28, 103.53)) / (58.395, 57.12, 57.375)"
+    reads = (
+        "reads       224 x 224 pixels, crop, 0.875 of the shorter side, "
+        "(pixel - (123.675, 116.28, 103.53)) / (58.395, 57.12, 57.375)"
+    )
     assert reads in edgecat("info", "torch.tflite").stdout.splitlines()
 
 
@@ -219,5 +222,6 @@ def test_a_missing_library_is_named_with_its_remedy(
     kind = name.partition(".")[2]
     assert (done.returncode, done.stderr) == (
         1,
-        f"edgecat: looking into a .{kind} file needs '{library}'; install it with: pip install {package}\n",
+        f"edgecat: looking into a .{kind} file needs '{library}'; "
+        f"install it with: pip install {package}\n",
     )

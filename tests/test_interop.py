@@ -44,11 +44,13 @@ def variants(recipe: InputRecipe) -> Iterator[Pixels]:
 
 
 def answers_of_mediapipe(model: Path, pictures: list[Pixels]) -> list[str]:
-    """In a process of its own: MediaPipe keeps threads and prints from C++. The pictures travel as a file."""
+    """Run MediaPipe in another process, since it keeps threads and prints from C++."""
     program = """
 import sys, numpy, mediapipe
 from mediapipe.tasks.python import vision, BaseOptions
-classifier = vision.ImageClassifier.create_from_options(vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=sys.argv[1]), max_results=1))
+base = BaseOptions(model_asset_path=sys.argv[1])
+options = vision.ImageClassifierOptions(base_options=base, max_results=1)
+classifier = vision.ImageClassifier.create_from_options(options)
 for pixels in numpy.load(sys.argv[2]):
     image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels)
     print(classifier.classify(image).classifications[0].categories[0].category_name)
@@ -136,7 +138,10 @@ def browser() -> Iterator[Page]:
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("needs chromium")
-    flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+    flags = (
+        "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync"
+    )
     with playwright.sync_playwright() as api, tempfile.TemporaryDirectory() as profile:
         context = api.chromium.launch_persistent_context(
             profile, executable_path=chromium, headless=True, args=flags.split()
@@ -167,7 +172,7 @@ def page_address(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def shown_photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """What a user of a page may give it: small and large photos, one on its side, one with transparent parts."""
+    """Photos for a web page: small and large, one on its side, one with transparent parts."""
     folder = tmp_path_factory.mktemp("photos")
     with Image.open(CHELSEA) as photo:
         exif = photo.getexif()

@@ -67,7 +67,10 @@ def test_a_folder_that_is_none(edgecat: Run, tmp_path: Path) -> None:
 
 
 def test_it_loads_no_host_library() -> None:
-    code = "import sys, edgecat.cli\nsys.argv = ['edgecat', 'models']\ntry: edgecat.cli.main()\nexcept SystemExit: pass\nprint(*sys.modules)"
+    code = (
+        "import sys, edgecat.cli\nsys.argv = ['edgecat', 'models']\n"
+        "try: edgecat.cli.main()\nexcept SystemExit: pass\nprint(*sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )

@@ -1,4 +1,7 @@
-"""What is done where plain int8 loses too much, on checkpoints that were spoilt for int8 and answer in float as before."""
+"""The remedies for plain int8 that loses too much accuracy.
+
+The checkpoints here are spoilt for int8, but answer in float as before.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +35,17 @@ def spoilt(path: Path, spoil: Callable[[Any], None]) -> None:
 
 
 def far_logit(model: Any) -> None:
-    """`dog` never comes near: its logit of -5000 leaves the others one step of int8 for everything between -10 and 10."""
+    """Set the logit of `dog` to -5000.
+
+    That leaves the others one step of int8 for everything between -10 and 10.
+    """
     kernel, bias = model.get_layer("scores").get_weights()
     bias[1] = -5000
     model.get_layer("scores").set_weights([kernel, bias])
 
 
 def weights_of_nothing(model: Any) -> None:
-    """Weights of 1000 for a channel that is always zero: next to them, int8 holds none of the others."""
+    """Set weights of 1000 for a channel that is always zero: int8 rounds all others to 0."""
     normalization = model.get_layer("conv_dw_5_bn")
     weights = normalization.get_weights()
     weights[0][3] = weights[1][3] = 0  # gamma and beta

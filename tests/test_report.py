@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -249,7 +248,10 @@ def test_a_full_disk_and_ctrl_c_leave_the_files_as_they_were(
         "edgecat.cli; edgecat.cli.main()"
     )
     command = [sys.executable, "-c", code, "report", "album"]
-    limit: Callable[[], None] = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # noqa: E731
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=limit
     )

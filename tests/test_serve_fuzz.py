@@ -1,4 +1,4 @@
-"""`edgecat serve` against requests that nobody thought of: its OpenAPI description checked, and damaged requests."""
+"""`edgecat serve` against random requests: from its OpenAPI description, and damaged ones."""
 
 from __future__ import annotations
 

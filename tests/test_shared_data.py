@@ -1,4 +1,4 @@
-"""A floor under the accuracy that the README reports, on the test photos that are kept beside the project."""
+"""The least accuracy that the README reports, on the test photos beside the project."""
 
 from __future__ import annotations
 
@@ -101,7 +101,10 @@ def test_draft_and_full_decoding_give_the_same_label(
 def test_jpegs_decoded_a_little_smaller_than_they_are_read_get_the_same_labels(
     pets: list[LabelledPhoto],
 ) -> None:
-    """As photos of 500 x 375 pixels are, by the default model's `detail`; test photos enlarged to that, every eighth."""
+    """Photos of 500 x 375 pixels are upscaled by the default model's `detail`.
+
+    Every eighth test photo is enlarged to that size.
+    """
     some = pets[::8]
     with Classifier(threads=1) as classifier:
         whole = dataclasses.replace(classifier.card.input, detail=1.0)

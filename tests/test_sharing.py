@@ -58,7 +58,7 @@ def test_many_threads_share_as_many_engines_as_there_are_cores(opened: list[int]
 
 
 def test_no_thread_waits_for_ever() -> None:
-    """The others come straight back, and take what was given back before a thread that waits for it is awake."""
+    """The others ask again at once, and take a returned engine before a waiting thread wakes up."""
     with Classifier(threads=1) as classifier:
         done = [0] * (2 * engines.cores() + 1)
 
@@ -246,7 +246,8 @@ def grown(work):
 def classify():
     for _ in range(200):
         classifier.classify(photo)
-    assert all(result.label == "cat" for result in classifier.classify_many([photo] * 200, workers=2))
+    results = classifier.classify_many([photo] * 200, workers=2)
+    assert all(result.label == "cat" for result in results)
 
 def open_and_close():
     for _ in range(50):
@@ -259,7 +260,7 @@ with Classifier(threads=1) as classifier:
 
 @pytest.mark.skipif(not board.memory_mb(), reason="this system does not tell a process's memory")
 def test_memory_does_not_grow() -> None:
-    """A short one; bench/test_folder.py soaks for longer. An engine takes 7 MB, a photo's pixels 0.15."""
+    """Short; bench/test_folder.py soaks for longer. An engine takes 7 MB, a photo's pixels 0.15."""
     done = subprocess.run(
         [sys.executable, "-c", SOAK, str(CHELSEA)], capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""`edgecat classify` in a shell: lines come in one by one, readers leave, disks fill up, the system says to stop."""
+"""`edgecat classify` in a shell: single lines, readers that leave, full disks, signals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from edgecat.cli import classifying
 COMMAND = [
     sys.executable,
     "-c",
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "import edgecat.cli; edgecat.cli.main()",
 ]
 
 
@@ -133,7 +134,10 @@ def test_a_signal_in_the_middle_of_a_folder_keeps_what_was_printed(
 def test_photos_that_vanish_or_break_while_others_are_classified(
     edgecat: Run, tmp_path: Path
 ) -> None:
-    """Found in the folder, and gone or broken once it is their turn: named in their place, and the others are answered."""
+    """Photos of the folder are gone or broken at their turn.
+
+    They are named in their place, and the others are answered.
+    """
     for number in range(8):
         shutil.copy(COFFEE if number % 2 else CHELSEA, tmp_path / f"{number}.jpg")
     (tmp_path / "2.jpg").write_bytes(CHELSEA.read_bytes()[:5000])

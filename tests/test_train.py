@@ -1,4 +1,4 @@
-"""`edgecat train` on small real photos: what it writes, what it warns of, and that a killed run goes on."""
+"""`edgecat train` on small real photos: its files, its warnings, and resuming a killed run."""
 
 from __future__ import annotations
 
@@ -231,7 +231,8 @@ def test_data_that_cannot_be_trained_on(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "one" / "cats" / "a.jpg").write_bytes(CHELSEA.read_bytes())
     with pytest.raises(
         DataError,
-        match="only one class, 'cat'; expected one folder of photos for each of at least two classes",
+        match="only one class, 'cat'; "
+        "expected one folder of photos for each of at least two classes",
     ):
         find_dataset([str(tmp_path / "one")])
     (tmp_path / "one" / "dogs").mkdir()
@@ -252,7 +253,8 @@ def test_a_class_ten_times_larger_is_warned_of(photos: Path) -> None:
         whole.labels,
     )
     assert uneven.warnings() == [
-        "'cat' has 12 photos, 'neither' only 1: the model will lean to 'cat'; add photos of 'neither'"
+        "'cat' has 12 photos, 'neither' only 1: the model will lean to 'cat'; "
+        "add photos of 'neither'"
     ]
     assert whole.warnings() == []
 
@@ -327,7 +329,8 @@ def start(run: Path, *arguments: object) -> subprocess.Popen[bytes]:
     command = [
         sys.executable,
         "-c",
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import edgecat.cli; edgecat.cli.main()",
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "import edgecat.cli; edgecat.cli.main()",
         "train",
         *map(str, arguments),
     ]
@@ -402,9 +405,9 @@ def test_training_runs_on_jax_without_tensorflow(
     assert read_card(tmp_path / "run" / "model.keras").calibration["ranges"]
     later = "then type: edgecat train --resume run"
     assert (
-        f"not exported and evaluated: exporting needs 'tensorflow'; install it with: pip install 'edgecat[export]'; {later}\n"
-        in done.stderr
-    )
+        "not exported and evaluated: exporting needs 'tensorflow'; "
+        f"install it with: pip install 'edgecat[export]'; {later}\n"
+    ) in done.stderr
     assert not (tmp_path / "run" / "evaluation.json").exists()
 
 

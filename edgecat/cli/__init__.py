@@ -13,20 +13,20 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> None:
-    """The console script. Exit status: 0 all went well, 1 something failed, 2 wrong usage, 130 interrupted, 141 nobody reads on, 143 terminated."""
+    """Run the console script.
+
+    Exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 141 output closed by its
+    reader, 143 terminated.
+    """
     from edgecat.cli.output import complain
     from edgecat.errors import EdgecatError
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # names of files need not be Unicode; JSON reads it back
-    warnings.filterwarnings(
-        "ignore", module="PIL"
-    )  # notes on broken EXIF data and the like, which do no harm
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # so that what is open is closed
+        # File names need not be Unicode; JSON parses these escapes.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", module="PIL")  # harmless: broken EXIF data and the like
+    # Exit by an exception, so that open files are closed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         _run(sys.argv[1:])
         sys.stdout.flush()
@@ -67,5 +67,5 @@ def _run(words: list[str]) -> None:
 
 
 def _forget_output() -> None:
-    """So that Python does not try to write the rest of it as it ends."""
+    """Discard the rest of the output, so that Python does not try to write it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

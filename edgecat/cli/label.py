@@ -34,14 +34,16 @@ def label(
         bool, typer.Option("--force", help="Overwrite a file that 'edgecat label' did not make.")
     ] = False,
 ) -> None:
-    """Write labels and input recipe into a model that edgecat did not make, so that it needs nothing beside it.
+    """Write labels and input recipe into a model that edgecat did not make, so that it needs \
+nothing beside it.
 
-    What the file says of itself is taken from there, and kept; what it does not say must be given. A file
-    that was labelled before can be changed.
+    What the file says of itself is taken from there, and kept; what it does not say must be given.
+    A file that was labelled before can be changed.
 
     [bold]edgecat label mobilenet_v1.tflite --labels labels.txt[/bold]
 
-    [bold]edgecat label resnet.onnx --labels cat,dog --mean 123.675,116.28,103.53 --std 58.395,57.12,57.375 --resize crop:0.875 --logits[/bold]
+    [bold]edgecat label resnet.onnx --labels cat,dog --mean 123.675,116.28,103.53 \
+--std 58.395,57.12,57.375 --resize crop:0.875 --logits[/bold]
     """
     if out is not None and in_place:
         raise typer.BadParameter("give --out or --in-place, not both")

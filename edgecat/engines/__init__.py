@@ -1,4 +1,4 @@
-"""Engines: what opens a model file and runs it, one file each.
+"""Engines, which open and run model files: one file each.
 
 An engine library is imported when a model is opened, never before.
 """
@@ -22,7 +22,10 @@ Tensor: TypeAlias = "npt.NDArray[Any]"
 
 
 class TensorSpec(NamedTuple):
-    """A model's input or output; a real value is `scale * (integer - zero_point)`, and scale 0 means the value itself."""
+    """A model's input or output.
+
+    A real value is `scale * (integer - zero_point)`; with scale 0, the value itself.
+    """
 
     shape: tuple[int, ...]  # with the batch, 1; 0 where any length will do
     dtype: np.dtype[Any]
@@ -31,34 +34,35 @@ class TensorSpec(NamedTuple):
 
     @property
     def channels_first(self) -> bool:
-        """Whether an input is (1, 3, height, width), PyTorch's order, and not (1, height, width, 3)."""
+        """Whether an input is (1, 3, height, width), PyTorch's order."""
         return len(self.shape) == 4 and self.shape[1] == 3 and self.shape[3] != 3
 
     @property
     def photo_shape(self) -> tuple[int, ...]:
-        """An input's shape as (1, height, width, 3), whichever its order."""
+        """An input's shape as (1, height, width, 3), whatever its order."""
         return (
             tuple(self.shape[axis] for axis in (0, 2, 3, 1)) if self.channels_first else self.shape
         )
 
 
 class Engine(Protocol):
-    """An open model. Not for use by two threads at once: Classifier sees to it."""
+    """An open model. Not safe for two threads at once; Classifier ensures this."""
 
     name: str  # library and version
     input: TensorSpec  # (1, height, width, 3) or (1, 3, height, width)
     output: TensorSpec  # (1, classes), or with more ones between
 
     def run(self, tensors: Tensor) -> Tensor:
-        """(batch, height, width, 3) or (batch, 3, height, width) in the input's dtype -> (batch, classes) as the model gives it.
+        """Return the model's raw output, (batch, classes).
 
-        Raises EngineError where the model does not take so many at once.
+        `tensors`: (batch, height, width, 3) or (batch, 3, height, width) in the input's dtype.
+        Raise EngineError if the model does not take this batch size.
         """
         ...
 
     @property
     def runs_on(self) -> str:
-        """What was proven to compute: the execution provider, delegate or accelerator."""
+        """The execution provider, delegate or accelerator that was proven to compute."""
         ...
 
     def close(self) -> None: ...
@@ -67,9 +71,8 @@ class Engine(Protocol):
 class EngineLibrary(NamedTuple):
     """An engine that may be installed."""
 
-    module: (
-        str  # of edgecat.engines; its `open_model` takes a path, a number of threads and a device
-    )
+    # Of edgecat.engines. Its `open_model` takes a path, a number of threads and a device.
+    module: str
     library: str  # the package it imports
     install: str
     devices: tuple[str, ...] = ("cpu",)
@@ -98,7 +101,7 @@ DEVICES = tuple(dict.fromkeys(device for library in ENGINES.values() for device 
 
 
 def choose_engine(model_format: str, wanted: str | None = None, device: str = "cpu") -> str:
-    """The first installed engine for this format and device, or the wanted one. Raises EngineError."""
+    """Return `wanted`, or the first installed engine for the format. Raise EngineError."""
     if device not in DEVICES:
         raise EngineError(f"unknown device '{device}'; expected one of {', '.join(DEVICES)}")
     fitting = FOR_FORMAT[model_format]
@@ -107,26 +110,29 @@ def choose_engine(model_format: str, wanted: str | None = None, device: str = "c
             raise EngineError(f"unknown engine '{wanted}'; expected one of {', '.join(ENGINES)}")
         if wanted not in fitting:
             raise EngineError(
-                f"engine '{wanted}' does not run .{model_format} files; expected {' or '.join(fitting)}"
+                f"engine '{wanted}' does not run .{model_format} files; "
+                f"expected {' or '.join(fitting)}"
             )
         fitting = (wanted,)
     on_device = tuple(name for name in fitting if device in ENGINES[name].devices)
     if not on_device:
         known = dict.fromkeys(known for name in fitting for known in ENGINES[name].devices)
         raise EngineError(
-            f"device '{device}' is none of {wanted or f'the engines for .{model_format} files'}; expected {' or '.join(known)}"
+            f"device '{device}' is none of {wanted or f'the engines for .{model_format} files'}; "
+            f"expected {' or '.join(known)}"
         )
     fitting = on_device
     for name in fitting:
         if importlib.util.find_spec(ENGINES[name].library) is not None:
             return name
     raise EngineError(
-        f"no engine for .{model_format} files is installed; install one with: {ENGINES[fitting[0]].install}"
+        f"no engine for .{model_format} files is installed; "
+        f"install one with: {ENGINES[fitting[0]].install}"
     )
 
 
 def open_engine(path: Path, engine: str, threads: int, device: str = "cpu") -> Engine:
-    """Open a model file. Raises EngineError, also where anything else than `device` would compute."""
+    """Open a model file. Raise EngineError, also if anything but `device` would compute."""
     found = ENGINES[engine]
     try:
         module = importlib.import_module(f"edgecat.engines.{found.module}")
@@ -139,10 +145,10 @@ def open_engine(path: Path, engine: str, threads: int, device: str = "cpu") -> E
 
 
 def default_threads() -> int:
-    """As many as there are cores, at most 4: a small network gains nothing from more."""
+    """Return the number of cores, at most 4: a small network gains nothing from more."""
     return min(4, cores())
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,8 +14,7 @@ from edgecat.errors import EngineError
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 _EXPECTED = "one input of float32, float16 or uint8 and one output of float32 or float16"
 
-
-# device -> the execution providers that are it, best first, and what brings them
+# device -> its execution provider, and how to install it
 _PROVIDERS = {
     "cpu": ("CPUExecutionProvider", "pip install 'edgecat[onnx]'"),
     "cuda": (
@@ -45,17 +44,18 @@ class ONNXEngine:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Without VNNI, ONNX Runtime's fast int8 products overflow 16 bits: an ImageNet MobileNet lost 12 of 100 right answers. This forbids them.
+        # Without VNNI, ONNX Runtime's fast int8 products overflow 16 bits; this forbids them.
+        # An ImageNet MobileNet lost 12 % of its right answers.
         options.add_session_config_entry("session.x64quantprecision", "1")
         if device != "cpu":
-            options.add_session_config_entry(
-                "session.disable_cpu_ep_fallback", "1"
-            )  # else what the device cannot do runs on the CPU, and nobody is told
+            # Else what the device cannot compute runs on the CPU without a warning.
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=[self.runs_on])
             if session.get_providers()[0] != self.runs_on:
                 raise EngineError(
-                    f"{path}: {self.name} fell back from {self.runs_on} to {session.get_providers()[0]}; expected {device} alone"
+                    f"{path}: {self.name} fell back from {self.runs_on} to "
+                    f"{session.get_providers()[0]}; expected {device} alone"
                 )
         except EngineError:
             raise
@@ -63,16 +63,19 @@ class ONNXEngine:
             if device != "cpu":
                 reason = str(error).strip().splitlines()[0]
                 raise EngineError(
-                    f"{path}: {self.name} cannot run all of this model on {device} ({reason}); use --device cpu"
+                    f"{path}: {self.name} cannot run all of this model on {device} ({reason}); "
+                    "use --device cpu"
                 ) from error
             raise EngineError(
-                f"{path}: {self.name} cannot open this model ({str(error).strip().splitlines()[0]}); copy or export it anew"
+                f"{path}: {self.name} cannot open this model "
+                f"({str(error).strip().splitlines()[0]}); copy or export it anew"
             ) from error
         inputs, outputs = session.get_inputs(), session.get_outputs()
         kinds = [value.type for value in (*inputs, *outputs)]
         if len(inputs) != 1 or len(outputs) != 1 or not set(kinds) <= set(_DTYPES):
             raise EngineError(
-                f"{path}: {len(inputs)} inputs and {len(outputs)} outputs ({', '.join(kinds)}); expected an image classifier, {_EXPECTED}"
+                f"{path}: {len(inputs)} inputs and {len(outputs)} outputs ({', '.join(kinds)}); "
+                f"expected an image classifier, {_EXPECTED}"
             )
         self.input, self.output = (
             TensorSpec(_shape(value.shape), np.dtype(_DTYPES[value.type]))
@@ -88,7 +91,8 @@ class ONNXEngine:
             )
         except InvalidArgument as error:
             raise EngineError(
-                f"the model does not take {' x '.join(map(str, tensors.shape))} ({str(error).strip().splitlines()[0]})"
+                f"the model does not take {' x '.join(map(str, tensors.shape))} "
+                f"({str(error).strip().splitlines()[0]})"
             ) from error
         return scores
 
@@ -97,7 +101,7 @@ class ONNXEngine:
 
 
 def _shape(dimensions: list[int | str | None]) -> tuple[int, ...]:
-    """With 1 for a free batch, 3 for what is named as the channels, and 0 for other free dimensions."""
+    """Return the shape, with 1 for a free batch, 3 for free channels, 0 for other free sizes."""
     named = (
         3 if isinstance(n, str) and "channel" in n else n if isinstance(n, int) else 0
         for n in dimensions[1:]
@@ -106,7 +110,7 @@ def _shape(dimensions: list[int | str | None]) -> tuple[int, ...]:
 
 
 def _provider(device: str) -> str:
-    """Raises EngineError."""
+    """Return the execution provider of `device`. Raise EngineError."""
     available = onnxruntime.get_available_providers()
     wanted = _GPU if device == "gpu" else (device,)
     for name in wanted:
@@ -114,7 +118,8 @@ def _provider(device: str) -> str:
             return _PROVIDERS[name][0]
     install = "; or ".join(dict.fromkeys(_PROVIDERS[name][1] for name in wanted))
     raise EngineError(
-        f"device '{device}' is not in this ONNX Runtime, which has {', '.join(available)}; {install}"
+        f"device '{device}' is not in this ONNX Runtime, which has {', '.join(available)}; "
+        f"{install}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The interpreter inside TensorFlow: where nothing smaller is installed."""
+"""The interpreter inside TensorFlow, used if nothing smaller is installed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from edgecat.engines.tflite import TFLiteEngine
 
 def open_model(path: Path, threads: int, device: str = "cpu") -> TFLiteEngine:
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=r"(?s).*tf\.lite\.Interpreter is deprecated"
-        )  # it says to use LiteRT, which is what we do
+        # It recommends LiteRT, which edgecat uses if it is installed.
+        warnings.filterwarnings("ignore", message=r"(?s).*tf\.lite\.Interpreter is deprecated")
         return TFLiteEngine(
             tensorflow.lite.Interpreter, f"TensorFlow {tensorflow.__version__}", path, threads
         )

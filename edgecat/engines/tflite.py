@@ -1,4 +1,4 @@
-"""What LiteRT, tflite-runtime and TensorFlow's interpreter have in common: all of it but the import."""
+"""TFLiteEngine, shared by LiteRT, tflite-runtime and TensorFlow: all but the import."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ class TFLiteEngine:
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise EngineError(
-                f"{path}: {name} cannot open this model ({str(error).strip().splitlines()[0]}); copy or export it anew"
+                f"{path}: {name} cannot open this model ({str(error).strip().splitlines()[0]}); "
+                "copy or export it anew"
             ) from error
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise EngineError(
-                f"{path}: {len(inputs)} inputs and {len(outputs)} outputs; expected an image classifier with one of each"
+                f"{path}: {len(inputs)} inputs and {len(outputs)} outputs; "
+                "expected an image classifier with one of each"
             )
         self.input, self.output = _spec(inputs[0]), _spec(outputs[0])
         self._interpreter = interpreter
@@ -39,10 +41,8 @@ class TFLiteEngine:
             self._resize(tensors.shape)
         self._interpreter.set_tensor(self._input_index, tensors)
         self._interpreter.invoke()
-        scores: Tensor = self._interpreter.get_tensor(self._output_index).reshape(
-            len(tensors), -1
-        )  # of a copy
-        return scores
+        scores: Tensor = self._interpreter.get_tensor(self._output_index)  # a copy
+        return scores.reshape(len(tensors), -1)
 
     def _resize(self, shape: tuple[int, ...]) -> None:
         self._shape = ()
@@ -53,20 +53,24 @@ class TFLiteEngine:
                 raise RuntimeError("its output is for one alone")
         except (ValueError, RuntimeError) as error:
             raise EngineError(
-                f"the model does not take {' x '.join(map(str, shape))} ({str(error).strip().splitlines()[0]})"
+                f"the model does not take {' x '.join(map(str, shape))} "
+                f"({str(error).strip().splitlines()[0]})"
             ) from error
         self._shape = shape
 
     @property
     def runs_on(self) -> str:
-        """XNNPACK, and what it left to TFLite's own kernels: read off the operations that lead from the output back to the input."""
+        """XNNPACK, and the operations that it left to TFLite's own kernels.
+
+        These are the operations on the path from the output back to the input.
+        """
         if not hasattr(self._interpreter, "_get_ops_details"):
             return "not told"
-        makers = {
+        makers = {  # delegates are last
             made: operation
             for operation in self._interpreter._get_ops_details()
             for made in operation["outputs"]
-        }  # delegates are last
+        }
         left: Counter[str] = Counter()
         needed, seen = [self._output_index], {self._input_index}
         while needed:

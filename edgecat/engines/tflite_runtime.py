@@ -17,21 +17,25 @@ NAME = f"tflite-runtime {tflite_runtime.__version__}"
 
 
 def open_model(path: Path, threads: int, device: str = "cpu") -> TFLiteEngine:
-    if (
-        int(np.__version__.split(".")[0]) >= 2
-    ):  # it imports all the same, then prints a page and raises SystemError
+    # With NumPy 2 its import succeeds; later it prints a page and raises SystemError.
+    if int(np.__version__.split(".")[0]) >= 2:
         raise EngineError(
-            f"{NAME} was built for NumPy 1 and cannot run with NumPy {np.__version__}; install one that fits with: pip install 'numpy<2'"
+            f"{NAME} was built for NumPy 1 and cannot run with NumPy {np.__version__}; "
+            "install one that fits with: pip install 'numpy<2'"
         )
-    if not _whole(path.read_bytes()):  # unlike LiteRT it does not look, and crashes
+    if not _whole(path.read_bytes()):  # unlike LiteRT it does not check, and crashes
         raise EngineError(
-            f"{path}: {NAME} cannot open this model (The model is not a valid Flatbuffer buffer); copy or export it anew"
+            f"{path}: {NAME} cannot open this model (The model is not a valid Flatbuffer buffer); "
+            "copy or export it anew"
         )
     return TFLiteEngine(Interpreter, NAME, path, threads)
 
 
 def _whole(content: bytes) -> bool:
-    """Whether the network's tables and its weights lie within the file, as they do not in a copy that was cut short."""
+    """Return whether the network's tables and weights lie within the file.
+
+    In a truncated copy they do not.
+    """
     try:
         (root,) = struct.unpack_from("<I", content)
         for subgraph in _tables(content, root, 2):
@@ -46,7 +50,7 @@ def _whole(content: bytes) -> bool:
 
 
 def _tables(content: bytes, table: int, field: int) -> Iterator[int]:
-    """Where the tables of a vector are. Raises struct.error where one lies outside."""
+    """Yield the offsets of a vector's tables. Raise struct.error if one lies outside."""
     start, end = _vector(content, table, field)
     for place in range(start, start + 4 * (end - start), 4):
         found = place + struct.unpack_from("<I", content, place)[0]
@@ -55,7 +59,10 @@ def _tables(content: bytes, table: int, field: int) -> Iterator[int]:
 
 
 def _vector(content: bytes, table: int, field: int) -> tuple[int, int]:
-    """Where a vector starts, and where it would end if its elements took a byte each. Raises struct.error."""
+    """Return where a vector starts, and that plus its number of elements.
+
+    Raise struct.error if it lies outside the file.
+    """
     slots = table - struct.unpack_from("<i", content, table)[0]
     slot = 4 + 2 * field
     offset = (

@@ -22,11 +22,8 @@ from edgecat.formats import LABELS_NAME, detect, find_card, read_card, write_car
 
 # The first of 1,001 outputs if the label file has 1,000 lines, as with the first MobileNets.
 BACKGROUND = "background"
-_USUAL_RANGES = (
-    (-1.0, 1.0),
-    (0.0, 1.0),
-    (0.0, 255.0),
-)  # of what a model reads, where all of RGB is treated alike
+# Of a model's input, if it treats all of RGB alike.
+_USUAL_RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
 _ORANGE = (230, 120, 40)  # a colour, so that outputs of a model of colours differ too
 GIVEN = "as given"
 METADATA = "its metadata"  # what other makers wrote into the file
@@ -42,7 +39,7 @@ _ASKED = {  # Description's fields, as the user is asked for them
 
 
 class Described(NamedTuple):
-    """A card, and where each part of it comes from."""
+    """A card, and the source of each of its parts."""
 
     card: ModelCard
     sources: Mapping[str, str]  # of Description's fields
@@ -51,7 +48,10 @@ class Described(NamedTuple):
 def describe(
     path: Path, engine: Engine, given: Description, earlier: ModelCard | None = None
 ) -> Described:
-    """The card of a model without one, or with an `earlier` one that `given` changes. Raises ModelError that names all that is missing."""
+    """Return the card of a model without one, or the `earlier` card with the changes in `given`.
+
+    Raise ModelError, which names all that is missing.
+    """
     kind, spec, model = detect(path), engine.input, path.read_bytes()
     known: dict[str, tuple[Any, str]] = {}
 
@@ -98,13 +98,15 @@ def describe(
         labels = (BACKGROUND, *labels)
     if len(labels) != len(outputs) and (len(labels), len(outputs)) != (2, 1):
         raise ModelError(
-            f"{path}: {len(outputs)} outputs, but {len(labels)} labels ({known['labels'][1]}); expected one for each, give them with --labels"
+            f"{path}: {len(outputs)} outputs, but {len(labels)} labels ({known['labels'][1]}); "
+            "expected one for each, give them with --labels"
         )
     try:
         mean, std = (_channels(known[name][0]) for name in ("mean", "std"))
         if np.max(std) < 1:
             raise ValueError(
-                f"std {std}, expected on the scale of pixel values, 0..255; multiply it and the mean by 255"
+                f"std {std}, expected on the scale of pixel values, 0..255; "
+                "multiply it and the mean by 255"
             )
         rule, crop = parse_resize(known["resize"][0])
         recipe = InputRecipe(height, width, rule, mean, std, crop)
@@ -125,14 +127,16 @@ def describe(
 def label(
     path: Path, out: Path, given: Description, name: str | None = None, overwrite: bool = False
 ) -> Described:
-    """Write the model at `path` to `out` with a card in it; the file's own metadata stay. Raises EdgecatError, and then leaves no file.
+    """Write the model at `path` to `out` with a card in it; the file's own metadata stay.
 
-    An earlier card is changed by what is given, unless 'edgecat export' made it: that one was verified.
+    `given` changes an earlier card, unless 'edgecat export' made that one: it was verified.
+    Raise EdgecatError, and then leave no file.
     """
     kind = detect(path)
     if kind == "keras":
         raise ModelError(
-            f"{path}: a Keras checkpoint; make a model file of it with: edgecat export {path} --int8"
+            f"{path}: a Keras checkpoint; make a model file of it with: "
+            f"edgecat export {path} --int8"
         )
     earlier = find_card(path)
     if earlier is not None and earlier.verification:
@@ -149,14 +153,11 @@ def label(
         engine.close()
     card = dataclasses.replace(card, name=name or card.name)
     model = path.read_bytes()
-    # The label file of its metadata follows the labels, so that other runtimes say the same; one that says it already stays as it is.
-    labels_name = (
-        None
-        if sources["labels"] == METADATA
-        else label_file_name(model) or LABELS_NAME
-        if kind == "tflite"
-        else LABELS_NAME
-    )
+    # Write the labels into the label file of the metadata too, for other runtimes. If the labels
+    # come from there, it stays unchanged.
+    labels_name = None
+    if sources["labels"] != METADATA:
+        labels_name = (label_file_name(model) if kind == "tflite" else None) or LABELS_NAME
     content = write_card(model, card, labels_name)
     try:
         with whole_file(out) as part:
@@ -191,7 +192,10 @@ def _described_by_card(card: ModelCard) -> Description:
 
 
 def _label_file_beside(path: Path) -> Path | None:
-    """MODEL.txt, MODEL_labels.txt, labels.txt, or the only *labels*.txt in the model's folder; None where there is none, or several."""
+    """Return the label file in the model's folder, or None.
+
+    It is MODEL.txt, MODEL_labels.txt, labels.txt, or the only *labels*.txt.
+    """
     for name in (f"{path.stem}.txt", f"{path.stem}_labels.txt", "labels.txt"):
         if (path.parent / name).is_file():
             return path.parent / name
@@ -200,9 +204,10 @@ def _label_file_beside(path: Path) -> Path | None:
 
 
 def _described_by_tensor(spec: TensorSpec) -> Description:
-    """The normalisation that an integer input implies: a pixel value is the integer itself, which stands for `scale * (integer - zero_point)`.
+    """Return the normalisation that an integer input implies.
 
-    That is known only where this gives one of the ranges that models usually read; others may come from a mean and std for each channel.
+    A pixel value is the integer itself, which stands for `scale * (integer - zero_point)`.
+    Only usual ranges count, since others may come from a mean and std for each channel.
     """
     if spec.dtype == np.uint8 and not spec.scale:
         return Description(mean=0.0, std=1.0)
@@ -219,7 +224,7 @@ def _described_by_tensor(spec: TensorSpec) -> Description:
 
 
 def _photo_size(path: Path, spec: TensorSpec, given: Description) -> tuple[int, int]:
-    """(height, width) of a model's input, 0 where any will do."""
+    """Return (height, width) of a model's input, 0 if it takes any."""
     shape = spec.photo_shape
     if (
         len(shape) != 4
@@ -228,7 +233,8 @@ def _photo_size(path: Path, spec: TensorSpec, given: Description) -> tuple[int, 
         or spec.dtype not in (np.float32, np.float16, np.uint8, np.int8)
     ):
         raise ModelError(
-            f"{path}: reads {spec.shape} of {spec.dtype}; expected one RGB photo, (1, height, width, 3) or (1, 3, height, width)"
+            f"{path}: reads {spec.shape} of {spec.dtype}; "
+            "expected one RGB photo, (1, height, width, 3) or (1, 3, height, width)"
         )
     if given.size is not None and any(
         n and n != wanted for n, wanted in zip(shape[1:3], _pair(path, given.size), strict=True)
@@ -240,7 +246,7 @@ def _photo_size(path: Path, spec: TensorSpec, given: Description) -> tuple[int, 
 
 
 def _pair(path: Path, size: Any) -> tuple[int, int]:
-    """(height, width)"""
+    """Return `size` as (height, width). Raise ModelError."""
     try:
         height, width = (size, size) if isinstance(size, int) else map(int, size)
     except (TypeError, ValueError):
@@ -257,13 +263,17 @@ def _channels(values: Any) -> Channels:
         several = tuple(map(float, values))
     except TypeError:  # one number
         return float(values)
-    return (
-        several[0] if len(several) == 1 else cast("tuple[float, float, float]", several)
-    )  # InputRecipe checks that they are three
+    if len(several) == 1:
+        return several[0]
+    return cast("tuple[float, float, float]", several)  # InputRecipe checks that they are three
 
 
 def _try(path: Path, engine: Engine, height: int, width: int) -> np.ndarray[Any, np.dtype[Any]]:
-    """The outputs for an orange photo, prepared in whatever way: enough to see how many there are, and whether a softmax made them."""
+    """Return the outputs for an orange photo. Raise ModelError.
+
+    Its normalisation does not matter: what counts is the number of outputs, and whether they are
+    those of a softmax.
+    """
     spec = engine.input
     values = (
         np.array(_ORANGE) / 255
@@ -278,12 +288,13 @@ def _try(path: Path, engine: Engine, height: int, width: int) -> np.ndarray[Any,
         return scores
     except Exception as error:  # the engines' errors share no other parent
         raise ModelError(
-            f"{path}: does not run on a photo of {height} x {width} pixels ({str(error).strip().splitlines()[0]})"
+            f"{path}: does not run on a photo of {height} x {width} pixels "
+            f"({str(error).strip().splitlines()[0]})"
         ) from error
 
 
 def _are_probabilities(outputs: np.ndarray[Any, np.dtype[Any]], spec: TensorSpec) -> bool:
-    """Whether these outputs cannot be anything but probabilities."""
+    """Return whether these outputs can only be probabilities."""
     if spec.scale:  # all that an integer can say
         limits = np.iinfo(spec.dtype)
         return limits.min >= spec.zero_point and (limits.max - spec.zero_point) * spec.scale < 1.01

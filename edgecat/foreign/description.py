@@ -57,7 +57,7 @@ def parse_resize(given: str) -> tuple[Literal["squash", "crop"], float]:
 
 
 def described_inside(model: bytes, kind: str, source: str) -> Description:
-    """Return what a model file of another maker says of itself. Raise ModelError if it is broken."""
+    """Return the description inside a model file. Raise ModelError if it is broken."""
     try:
         return _of_tflite(model, source) if kind == "tflite" else _of_onnx(model, source)
     except (struct.error, IndexError, UnicodeDecodeError):

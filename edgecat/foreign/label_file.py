@@ -19,7 +19,7 @@ _NUMBERED = r"\s*(\d+)(?:\s*:\s*|\s+)(\S.*)"
 def read_labels(
     given: str | os.PathLike[str] | Sequence[str], source: str = "labels"
 ) -> tuple[str, ...]:
-    """Return the labels of a label file, of "cat,dog,neither" or of a sequence. Raise ModelError."""
+    """Return the labels of a file, of "cat,dog,neither" or of a sequence. Raise ModelError."""
     if not isinstance(given, (str, os.PathLike)):
         return _number_duplicates(tuple(given), source)
     path = Path(given)

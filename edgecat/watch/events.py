@@ -29,10 +29,11 @@ def watch(
     labels: Sequence[str] = (),
     hysteresis: Hysteresis | None = None,
 ) -> Generator[Event, None, None]:
-    """What appears in `frames` and what goes, as it happens; a None among them says that there is none right now.
+    """Yield what appears in `frames` and what goes, as it happens.
 
-    `labels` may be labels or groups of the model; else they are cat and dog, or of a model without them all but "neither".
-    Raises ModelError, and what `frames` raises.
+    A frame is None if the source has none at the moment. `labels` are labels or groups of the
+    model. The default is cat and dog, or all but "neither" if the model has no cat or dog.
+    Raise ModelError, and what `frames` raises.
     """
     card = classifier.card
     groups = Groups(card.labels, card.groups)
@@ -48,7 +49,7 @@ def watch(
 
 
 def watched(card: ModelCard, labels: Sequence[str] = ()) -> tuple[str, ...]:
-    """The labels and groups to watch for. Raises ModelError."""
+    """Return the labels and groups to watch for. Raise ModelError."""
     groups = Groups(card.labels, card.groups).names
     for label in labels:
         if label not in groups and label not in card.labels:

@@ -114,5 +114,6 @@ def _random_place(
 
 
 def _mean_colour(image: Image.Image) -> tuple[int, int, int]:
-    red, green, blue = image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))  # type: ignore[misc]
+    average = image.resize((1, 1), Image.Resampling.BOX)
+    red, green, blue = average.getpixel((0, 0))  # type: ignore[misc]
     return int(red), int(green), int(blue)
