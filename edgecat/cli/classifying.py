@@ -1,4 +1,7 @@
-"""What `edgecat classify` does, without typer: it is started once for each photo, by scripts and cameras, and should cost what the photo costs."""
+"""What `edgecat classify` does, without typer.
+
+Scripts and cameras start it once for each photo, so it should cost what the photo costs.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,21 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from edgecat.card import ModelCard
 from edgecat.classifier import MANY_LABELS, Classification, Classifier
+from edgecat.cli.declarations import (
+    CSV,
+    DEVICE,
+    ENGINE,
+    JSON,
+    MODEL,
+    RECURSIVE,
+    THREADS,
+    THRESHOLD,
+    TOP,
+)
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 from edgecat.engines import cores
 from edgecat.errors import PhotoError
@@ -24,64 +38,39 @@ if TYPE_CHECKING:
 Write = Callable[[str, Classification], None]
 
 
-class Option(NamedTuple):
-    """One that can be read without typer."""
-
-    name: str  # of the parameter of `classify`
-    kind: Callable[[str], Any] | None = None  # makes its value of a word; None of a flag
-    least: float | None = None
-    most: float | None = None
-
-
-# Those of `edgecat classify` that scripts use; a test holds them against what typer is told.
-OPTIONS = {
-    **{
-        "--json": Option("as_json"),
-        "--csv": Option("as_csv"),
-        "--recursive": Option("recursive"),
-        "-r": Option("recursive"),
-    },
-    **{
-        "--model": Option("model", Path),
-        "-m": Option("model", Path),
-        "--engine": Option("engine", str),
-        "--device": Option("device", str),
-    },
-    **{
-        "--threads": Option("threads", int, 1),
-        "--top": Option("top", int, 1),
-        "--threshold": Option("threshold", float, 0, 1),
-    },
-}
+# What is read without typer. Other options, and mistakes, are typer's.
+OPTIONS = (MODEL, ENGINE, DEVICE, THREADS, TOP, THRESHOLD, RECURSIVE, JSON, CSV)
 
 
 def parse(words: list[str]) -> dict[str, Any] | None:
-    """The arguments of `classify` that are in a command line behind the command's name; None where typer must read it, as it knows more and tells mistakes."""
-    photos: list[str] = []
-    found: dict[str, Any] = {}
-    left = iter(words)
-    for word in left:
-        option = OPTIONS.get(word)
-        if option is None:
-            if word.startswith("-") and word != "-":
-                return None
-            photos.append(word)
-        elif option.kind is None:
-            found[option.name] = True
-        else:
-            try:
-                value = found[option.name] = option.kind(next(left))
-            except (StopIteration, ValueError):
-                return None
-            if (option.least is not None and not value >= option.least) or (
-                option.most is not None and not value <= option.most
-            ):
-                return None
-    return (
-        {"photos": photos, **found}
-        if photos and not (found.get("as_json") and found.get("as_csv"))
-        else None
+    """Return the arguments of `classify` in the words of a command line.
+
+    Return None if typer has to read them: it knows more options, and explains mistakes.
+    """
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        add_help=False,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        exit_on_error=False,
     )
+    for option in OPTIONS:
+        if option.kind is None:
+            parser.add_argument(*option.flags, dest=option.parameter, action="store_true")
+        else:
+            parser.add_argument(*option.flags, dest=option.parameter, type=option.read)
+    try:
+        options, photos = parser.parse_known_args(words)
+    except argparse.ArgumentError:
+        return None
+    # typer reads -m=FILE as the file =FILE.
+    unlike = any(word[:1] == "-" != word[1:2] and word[2:3] == "=" for word in words)
+    unknown = any(photo[:1] == "-" != photo for photo in photos)
+    arguments = vars(options)
+    if not photos or unknown or unlike or {"as_json", "as_csv"} <= arguments.keys():
+        return None
+    return {"photos": photos, **arguments}
 
 
 def classify(
