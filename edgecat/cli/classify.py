@@ -1,4 +1,4 @@
-"""`edgecat classify`, as typer reads it."""
+"""The typer command `edgecat classify`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def classify(
 
     [bold]curl -s URL | edgecat classify - --json[/bold]
 
-    [bold]find . -name '*.jpg' | edgecat classify -[/bold]   each answered as soon as its line is there, by one process that stays warm
+    [bold]find . -name '*.jpg' | edgecat classify -[/bold]   each answered as its line arrives
     """
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv, not both")

@@ -89,7 +89,10 @@ def classify(
     yes: bool = False,
     description: Description | None = None,
 ) -> None:
-    """Print what each photo shows. Leaves with status 1 where one of them cannot be read. Raises EdgecatError."""
+    """Print what each photo shows. Exit with status 1 if one of them cannot be read.
+
+    Raise EdgecatError.
+    """
     failures = 0
 
     def fail(text: object) -> None:
@@ -100,9 +103,9 @@ def classify(
 
     progress = ProgressLine()
     names = list(_expanded(photos, recursive, fail))
-    waiting: deque[str] = deque()  # names of the photos that were taken and have no answer yet
+    waiting: deque[str] = deque()  # names of the photos that have no answer yet
 
-    def taken() -> Iterator[Photo]:
+    def photos_of_names() -> Iterator[Photo]:
         for name in names:
             for photo in _standard_input(recursive, fail) if name == "-" else (name,):
                 waiting.append(photo if isinstance(photo, str) else name)
@@ -114,13 +117,13 @@ def classify(
 
     if names:
         classifier: Classifier | CloudVision
-        given = taken()
+        source = photos_of_names()
         if cloud_vision:
             from edgecat.cli.cloud import open_cloud_vision
 
-            known = list(given)
-            classifier = open_cloud_vision(known, yes, threshold)
-            results = classifier.classify_many(known, on_error=skip)
+            listed = list(source)
+            classifier = open_cloud_vision(listed, yes, threshold)
+            results = classifier.classify_many(listed, on_error=skip)
         else:
             alone = len(names) == 1 and names != ["-"]
             if threads is None and len(names) > 1:
@@ -135,18 +138,17 @@ def classify(
                     description=description,
                 )
             results = classifier.classify_many(
-                given, on_error=skip, workers=1 if alone else cores()
+                source, on_error=skip, workers=1 if alone else cores()
             )
         with classifier:
             if top is None and len(classifier.card.labels) > MANY_LABELS:
                 top = MANY_LABELS
-            write = (
-                _as_json(top)
-                if as_json
-                else _as_csv(classifier.card)
-                if as_csv
-                else _as_table(max(map(len, names)), top)
-            )
+            if as_json:
+                write = _as_json(top)
+            elif as_csv:
+                write = _as_csv(classifier.card)
+            else:
+                write = _as_table(max(map(len, names)), top)
             for answered, result in enumerate(results, 1):
                 progress.end(sys.stdout.isatty())
                 write(waiting.popleft(), result)
@@ -157,20 +159,18 @@ def classify(
         sys.exit(1)
 
 
-def _expanded(given: list[str], recursive: bool, fail: Callable[[object], None]) -> Iterator[str]:
-    """The photos that these names, folders and patterns stand for."""
-    for name in given:
+def _expanded(names: list[str], recursive: bool, fail: Callable[[object], None]) -> Iterator[str]:
+    """Yield the photos that names, folders and patterns stand for."""
+    for name in names:
         path = Path(name)
         if name == "-":
             yield name
         elif path.is_dir():
-            found = find_photos(path, recursive)
-            if not found:
-                fail(
-                    f"{name}: no photos in this folder"
-                    + ("" if recursive else "; look into its subfolders too with --recursive")
-                )
-            yield from map(str, found)
+            photos = find_photos(path, recursive)
+            if not photos:
+                hint = "" if recursive else "; look into its subfolders too with --recursive"
+                fail(f"{name}: no photos in this folder{hint}")
+            yield from map(str, photos)
         elif glob.has_magic(name) and not path.exists():
             matching = sorted(
                 match for match in glob.glob(name, recursive=True) if Path(match).is_file()
@@ -183,14 +183,15 @@ def _expanded(given: list[str], recursive: bool, fail: Callable[[object], None])
 
 
 def _standard_input(recursive: bool, fail: Callable[[object], None]) -> Iterator[Photo]:
-    """The encoded photo there or, one a line, names of photos, each as soon as its line is there."""
+    """Yield the encoded photo there or, one a line, names of photos.
+
+    Each name is yielded as soon as its line arrives.
+    """
     lines = sys.stdin.buffer
     first = lines.readline()
     if not first:
         fail("standard input: empty, expected a photo, or names of photos, one a line")
-    elif first.startswith((b"\xff\xd8", b"\x89PNG")) or any(
-        byte < 32 and byte not in b"\t\r\n" for byte in first
-    ):  # no text
+    elif first.startswith((b"\xff\xd8", b"\x89PNG")) or _is_binary(first):
         yield EncodedPhoto("standard input", first + lines.read())
     else:
         line = first
@@ -198,6 +199,10 @@ def _standard_input(recursive: bool, fail: Callable[[object], None]) -> Iterator
             name = os.fsdecode(line.rstrip(b"\r\n"))
             yield from _expanded([name] if name else [], recursive, fail)
             line = lines.readline()  # `for line in lines` would wait for more than one
+
+
+def _is_binary(line: bytes) -> bool:
+    return any(byte < 32 and byte not in b"\t\r\n" for byte in line)
 
 
 def _as_table(width: int, top: int | None) -> Write:
