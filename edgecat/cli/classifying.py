@@ -47,6 +47,9 @@ def parse(words: list[str]) -> dict[str, Any] | None:
 
     Return None if typer has to read them: it knows more options, and explains mistakes.
     """
+    if words and not any(word[:1] == "-" != word for word in words):
+        return {"photos": words}  # without argparse, whose import is not free
+
     import argparse
 
     parser = argparse.ArgumentParser(
