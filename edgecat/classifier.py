@@ -186,10 +186,10 @@ class Classifier:
         """
         workers = min(workers or engines.cores(), engines.cores())
         if workers > 1:
-            from edgecat.ordered_map import in_order
+            from edgecat.ordered_map import ordered_map
 
-            with closing(in_order(self.classify, photos, workers)) as outcomes:
-                results = ((outcome.item, outcome.result) for outcome in outcomes)
+            with closing(ordered_map(self.classify, photos, workers)) as pairs:
+                results = ((photo, future.result) for photo, future in pairs)
                 yield from _answers(results, on_error)
         else:
             alone = ((photo, partial(self.classify, photo)) for photo in photos)

@@ -9,7 +9,7 @@ from queue import Queue
 
 import pytest
 
-from edgecat.ordered_map import in_order
+from edgecat.ordered_map import ordered_map
 
 WAIT = 20.0  # seconds; what should come at once is given up after
 
@@ -19,23 +19,23 @@ def test_the_order_is_that_of_the_items_whoever_is_done_first() -> None:
         time.sleep(0.001 * (number % 4))
         return -number
 
-    outcomes = [(outcome.item, outcome.result()) for outcome in in_order(work, range(60), 4)]
-    assert outcomes == [(number, -number) for number in range(60)]
+    results = [(item, future.result()) for item, future in ordered_map(work, range(60), 4)]
+    assert results == [(number, -number) for number in range(60)]
 
 
-def test_an_outcome_is_there_before_the_next_item_is() -> None:
+def test_a_result_is_there_before_the_next_item_is() -> None:
     coming: Queue[int] = Queue()
 
     def items() -> Iterator[int]:
         while (item := coming.get(timeout=WAIT)) >= 0:
             yield item
 
-    outcomes = in_order(lambda item: 2 * item, items(), 3)
+    pairs = ordered_map(lambda item: 2 * item, items(), 3)
     for item in (1, 2, 3):
-        coming.put(item)  # and no other before its outcome was seen
-        assert next(outcomes).result() == 2 * item
+        coming.put(item)  # and no other before its result was seen
+        assert next(pairs)[1].result() == 2 * item
     coming.put(-1)
-    assert next(outcomes, None) is None
+    assert next(pairs, None) is None
 
 
 def test_no_more_is_taken_than_there_is_room_for() -> None:
@@ -46,14 +46,14 @@ def test_no_more_is_taken_than_there_is_room_for() -> None:
             taken.append(item)
             yield item
 
-    outcomes = in_order(str, items(), 3)
-    assert next(outcomes).result() == "0"
+    pairs = ordered_map(str, items(), 3)
+    assert next(pairs)[1].result() == "0"
     time.sleep(0.1)
     assert 1 < len(taken) <= 2 * 3
-    assert next(outcomes).result() == "1"  # the first has made room for one
+    assert next(pairs)[1].result() == "1"  # the first has made room for one
     time.sleep(0.1)
     assert len(taken) <= 2 * 3 + 1
-    outcomes.close()
+    pairs.close()
     time.sleep(0.1)
     assert len(taken) <= 4 * 3
 
@@ -62,12 +62,12 @@ def test_errors_are_raised_in_their_turn() -> None:
     def work(number: int) -> int:
         return 10 // (number - 2)
 
-    outcomes = in_order(work, range(4), 2)
-    assert [next(outcomes).result() for _ in range(2)] == [-5, -10]
+    pairs = ordered_map(work, range(4), 2)
+    assert [next(pairs)[1].result() for _ in range(2)] == [-5, -10]
     with pytest.raises(ZeroDivisionError):
-        next(outcomes).result()
-    assert next(outcomes).result() == 10
-    assert next(outcomes, None) is None
+        next(pairs)[1].result()
+    assert next(pairs)[1].result() == 10
+    assert next(pairs, None) is None
 
 
 def test_an_error_of_the_items_comes_after_what_was_before_it() -> None:
@@ -76,10 +76,10 @@ def test_an_error_of_the_items_comes_after_what_was_before_it() -> None:
         yield 2
         raise OSError("unplugged")
 
-    outcomes = in_order(lambda item: item, items(), 2)
-    assert [next(outcomes).result() for _ in range(2)] == [1, 2]
+    pairs = ordered_map(lambda item: item, items(), 2)
+    assert [next(pairs)[1].result() for _ in range(2)] == [1, 2]
     with pytest.raises(OSError, match="unplugged"):
-        next(outcomes)
+        next(pairs)
 
 
 def test_who_stops_early_waits_for_what_is_being_worked_on_and_no_more() -> None:
@@ -91,9 +91,9 @@ def test_who_stops_early_waits_for_what_is_being_worked_on_and_no_more() -> None
         done.append(item)
         return item
 
-    outcomes = in_order(work, range(1000), 2)
-    next(outcomes).result()
-    outcomes.close()
+    pairs = ordered_map(work, range(1000), 2)
+    next(pairs)[1].result()
+    pairs.close()
     count = len(done)
     assert 1 <= count <= 5
     time.sleep(0.2)

@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 from real import CHELSEA, COFFEE, Run
 
-from edgecat.cli import classifying
-
 COMMAND = [
     sys.executable,
     "-c",
@@ -172,50 +170,6 @@ def test_no_home_and_nothing_that_can_be_written(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert not list(folder.iterdir())
-
-
-def test_what_is_read_without_typer_is_what_typer_reads() -> None:
-    """The same options, of the same kinds and limits, for the same parameters."""
-    import typer
-
-    from edgecat.cli.app import app_of
-
-    command = typer.main.get_command(app_of(["classify"])).commands["classify"]  # type: ignore[attr-defined]
-    declared = {name: option for option in command.params for name in option.opts}
-    for name, option in classifying.OPTIONS.items():
-        theirs = declared[name]
-        assert theirs.name == option.name
-        assert theirs.is_flag == (option.kind is None)
-        if option.kind in (int, float):
-            assert (theirs.min, theirs.max) == (option.least, option.most)
-            for value, inside in (
-                (option.least, True),
-                (-1, False),
-                (2 if option.most is None else option.most + 1, option.most is None),
-            ):
-                found = classifying.parse([name, str(value), "photo.jpg"])
-                assert found == ({"photos": ["photo.jpg"], option.name: value} if inside else None)
-
-
-def test_what_typer_must_read() -> None:
-    parse = classifying.parse
-    assert parse(["a.jpg", "-", "--json", "-m", "x.onnx"]) == {
-        "photos": ["a.jpg", "-"],
-        "as_json": True,
-        "model": Path("x.onnx"),
-    }
-    for words in (
-        [],
-        ["--help"],
-        ["a.jpg", "--labels", "x"],
-        ["a.jpg", "--threads"],
-        ["a.jpg", "--threads", "two"],
-        ["a.jpg", "--json=1"],
-        ["--", "-a.jpg"],
-    ):
-        assert parse(words) is None, words
-    assert parse(["a.jpg", "--json", "--csv"]) is None
-    assert parse(["a.jpg", "--threshold", "nan"]) is None
 
 
 def test_without_typer_photos_are_classified_and_the_rest_says_what_to_install(

@@ -7,26 +7,27 @@ from typing import Annotated
 
 import typer
 
-# command -> its module of edgecat.cli, and the function there; in the order of --help
-COMMANDS = {
-    "classify": ("classify", "classify"),
-    "watch": ("watch", "watch"),
-    "evaluate": ("evaluate", "evaluate"),
-    "bench": ("bench", "bench"),
-    "report": ("report", "report"),
-    "serve": ("serve", "serve"),
-    "train": ("train", "train"),
-    "export": ("export", "export"),
-    "models": ("models", "models"),
-    "info": ("info", "info"),
-    "label": ("label", "label"),
-}
+# In the order of --help. Each is a function of that name in the module edgecat.cli.NAME.
+COMMANDS = (
+    "classify",
+    "watch",
+    "evaluate",
+    "bench",
+    "report",
+    "serve",
+    "train",
+    "export",
+    "models",
+    "info",
+    "label",
+)
 
 
 def app_of(words: list[str]) -> typer.Typer:
-    """An app that runs this command line: with the command that it names or, for --help and mistakes, with all."""
+    """Return an app with the command that `words` names or, for --help and mistakes, with all."""
     app = typer.Typer(
-        help="Is there a cat or a dog in this photo? Classify photos without the cloud; train, export and verify the classifier.",
+        help="Is there a cat or a dog in this photo? Classify photos without the cloud; "
+        "train, export and verify the classifier.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -34,9 +35,9 @@ def app_of(words: list[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(root)
-    for name in words[:1] if words[:1] and words[0] in COMMANDS else COMMANDS:
-        module, function = COMMANDS[name]
-        app.command(name)(getattr(import_module(f"edgecat.cli.{module}"), function))
+    named = [word for word in words[:1] if word in COMMANDS]
+    for name in named or COMMANDS:
+        app.command(name)(getattr(import_module(f"edgecat.cli.{name}"), name))
     return app
 
 

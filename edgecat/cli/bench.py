@@ -18,8 +18,8 @@ from edgecat.card import typed
 from edgecat.cli.cloud import CloudVisionOption, YesOption, open_cloud_vision
 from edgecat.cli.configurations import find_configurations, parse_variants
 from edgecat.cli.describing import describing
+from edgecat.cli.options import Device, Engine
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries, table
-from edgecat.engines import DEVICES
 from edgecat.errors import EdgecatError
 from edgecat.foreign.description import Description
 from edgecat.models import DEFAULT_MODEL
@@ -49,10 +49,7 @@ def bench(
             help="A photo; else one of 12 megapixels that edgecat makes.", show_default=False
         ),
     ] = None,
-    device: Annotated[
-        str,
-        typer.Option(help=f"What computes: {', '.join(DEVICES)}. Fails where anything else would."),
-    ] = "cpu",
+    device: Device = "cpu",
     threads: Annotated[
         str | None,
         typer.Option(
@@ -68,14 +65,7 @@ def bench(
             metavar="N,N…", help="Photos that the engine is given at once; several to compare them."
         ),
     ] = "1",
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            help="litert, tflite-runtime, tensorflow or onnxruntime; "
-            "else the best that is installed.",
-            show_default=False,
-        ),
-    ] = None,
+    engine: Engine = None,
     max_seconds: Annotated[
         float,
         typer.Option(

@@ -1,4 +1,7 @@
-"""What `edgecat classify` does, without typer: it is started once for each photo, by scripts and cameras, and should cost what the photo costs."""
+"""What `edgecat classify` does, without typer.
+
+Scripts and cameras start it once for each photo, so it should cost what the photo costs.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,21 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from edgecat.card import ModelCard
 from edgecat.classifier import MANY_LABELS, Classification, Classifier
+from edgecat.cli.declarations import (
+    CSV,
+    DEVICE,
+    ENGINE,
+    JSON,
+    MODEL,
+    RECURSIVE,
+    THREADS,
+    THRESHOLD,
+    TOP,
+)
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries
 from edgecat.engines import cores
 from edgecat.errors import PhotoError
@@ -24,64 +38,42 @@ if TYPE_CHECKING:
 Write = Callable[[str, Classification], None]
 
 
-class Option(NamedTuple):
-    """One that can be read without typer."""
-
-    name: str  # of the parameter of `classify`
-    kind: Callable[[str], Any] | None = None  # makes its value of a word; None of a flag
-    least: float | None = None
-    most: float | None = None
-
-
-# Those of `edgecat classify` that scripts use; a test holds them against what typer is told.
-OPTIONS = {
-    **{
-        "--json": Option("as_json"),
-        "--csv": Option("as_csv"),
-        "--recursive": Option("recursive"),
-        "-r": Option("recursive"),
-    },
-    **{
-        "--model": Option("model", Path),
-        "-m": Option("model", Path),
-        "--engine": Option("engine", str),
-        "--device": Option("device", str),
-    },
-    **{
-        "--threads": Option("threads", int, 1),
-        "--top": Option("top", int, 1),
-        "--threshold": Option("threshold", float, 0, 1),
-    },
-}
+# What is read without typer. Other options, and mistakes, are typer's.
+OPTIONS = (MODEL, ENGINE, DEVICE, THREADS, TOP, THRESHOLD, RECURSIVE, JSON, CSV)
 
 
 def parse(words: list[str]) -> dict[str, Any] | None:
-    """The arguments of `classify` that are in a command line behind the command's name; None where typer must read it, as it knows more and tells mistakes."""
-    photos: list[str] = []
-    found: dict[str, Any] = {}
-    left = iter(words)
-    for word in left:
-        option = OPTIONS.get(word)
-        if option is None:
-            if word.startswith("-") and word != "-":
-                return None
-            photos.append(word)
-        elif option.kind is None:
-            found[option.name] = True
-        else:
-            try:
-                value = found[option.name] = option.kind(next(left))
-            except (StopIteration, ValueError):
-                return None
-            if (option.least is not None and not value >= option.least) or (
-                option.most is not None and not value <= option.most
-            ):
-                return None
-    return (
-        {"photos": photos, **found}
-        if photos and not (found.get("as_json") and found.get("as_csv"))
-        else None
+    """Return the arguments of `classify` in the words of a command line.
+
+    Return None if typer has to read them: it knows more options, and explains mistakes.
+    """
+    if words and not any(word[:1] == "-" != word for word in words):
+        return {"photos": words}  # without argparse, whose import is not free
+
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        add_help=False,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        exit_on_error=False,
     )
+    for option in OPTIONS:
+        if option.kind is None:
+            parser.add_argument(*option.flags, dest=option.parameter, action="store_true")
+        else:
+            parser.add_argument(*option.flags, dest=option.parameter, type=option.read)
+    try:
+        options, photos = parser.parse_known_args(words)
+    except argparse.ArgumentError:
+        return None
+    # typer reads -m=FILE as the file =FILE.
+    unlike = any(word[:1] == "-" != word[1:2] and word[2:3] == "=" for word in words)
+    unknown = any(photo[:1] == "-" != photo for photo in photos)
+    arguments = vars(options)
+    if not photos or unknown or unlike or {"as_json", "as_csv"} <= arguments.keys():
+        return None
+    return {"photos": photos, **arguments}
 
 
 def classify(
@@ -100,7 +92,10 @@ def classify(
     yes: bool = False,
     description: Description | None = None,
 ) -> None:
-    """Print what each photo shows. Leaves with status 1 where one of them cannot be read. Raises EdgecatError."""
+    """Print what each photo shows. Exit with status 1 if one of them cannot be read.
+
+    Raise EdgecatError.
+    """
     failures = 0
 
     def fail(text: object) -> None:
@@ -111,9 +106,9 @@ def classify(
 
     progress = ProgressLine()
     names = list(_expanded(photos, recursive, fail))
-    waiting: deque[str] = deque()  # names of the photos that were taken and have no answer yet
+    waiting: deque[str] = deque()  # names of the photos that have no answer yet
 
-    def taken() -> Iterator[Photo]:
+    def photos_of_names() -> Iterator[Photo]:
         for name in names:
             for photo in _standard_input(recursive, fail) if name == "-" else (name,):
                 waiting.append(photo if isinstance(photo, str) else name)
@@ -125,13 +120,13 @@ def classify(
 
     if names:
         classifier: Classifier | CloudVision
-        given = taken()
+        source = photos_of_names()
         if cloud_vision:
             from edgecat.cli.cloud import open_cloud_vision
 
-            known = list(given)
-            classifier = open_cloud_vision(known, yes, threshold)
-            results = classifier.classify_many(known, on_error=skip)
+            listed = list(source)
+            classifier = open_cloud_vision(listed, yes, threshold)
+            results = classifier.classify_many(listed, on_error=skip)
         else:
             alone = len(names) == 1 and names != ["-"]
             if threads is None and len(names) > 1:
@@ -146,18 +141,17 @@ def classify(
                     description=description,
                 )
             results = classifier.classify_many(
-                given, on_error=skip, workers=1 if alone else cores()
+                source, on_error=skip, workers=1 if alone else cores()
             )
         with classifier:
             if top is None and len(classifier.card.labels) > MANY_LABELS:
                 top = MANY_LABELS
-            write = (
-                _as_json(top)
-                if as_json
-                else _as_csv(classifier.card)
-                if as_csv
-                else _as_table(max(map(len, names)), top)
-            )
+            if as_json:
+                write = _as_json(top)
+            elif as_csv:
+                write = _as_csv(classifier.card)
+            else:
+                write = _as_table(max(map(len, names)), top)
             for answered, result in enumerate(results, 1):
                 progress.end(sys.stdout.isatty())
                 write(waiting.popleft(), result)
@@ -168,20 +162,18 @@ def classify(
         sys.exit(1)
 
 
-def _expanded(given: list[str], recursive: bool, fail: Callable[[object], None]) -> Iterator[str]:
-    """The photos that these names, folders and patterns stand for."""
-    for name in given:
+def _expanded(names: list[str], recursive: bool, fail: Callable[[object], None]) -> Iterator[str]:
+    """Yield the photos that names, folders and patterns stand for."""
+    for name in names:
         path = Path(name)
         if name == "-":
             yield name
         elif path.is_dir():
-            found = find_photos(path, recursive)
-            if not found:
-                fail(
-                    f"{name}: no photos in this folder"
-                    + ("" if recursive else "; look into its subfolders too with --recursive")
-                )
-            yield from map(str, found)
+            photos = find_photos(path, recursive)
+            if not photos:
+                hint = "" if recursive else "; look into its subfolders too with --recursive"
+                fail(f"{name}: no photos in this folder{hint}")
+            yield from map(str, photos)
         elif glob.has_magic(name) and not path.exists():
             matching = sorted(
                 match for match in glob.glob(name, recursive=True) if Path(match).is_file()
@@ -194,14 +186,15 @@ def _expanded(given: list[str], recursive: bool, fail: Callable[[object], None])
 
 
 def _standard_input(recursive: bool, fail: Callable[[object], None]) -> Iterator[Photo]:
-    """The encoded photo there or, one a line, names of photos, each as soon as its line is there."""
+    """Yield the encoded photo there or, one a line, names of photos.
+
+    Each name is yielded as soon as its line arrives.
+    """
     lines = sys.stdin.buffer
     first = lines.readline()
     if not first:
         fail("standard input: empty, expected a photo, or names of photos, one a line")
-    elif first.startswith((b"\xff\xd8", b"\x89PNG")) or any(
-        byte < 32 and byte not in b"\t\r\n" for byte in first
-    ):  # no text
+    elif first.startswith((b"\xff\xd8", b"\x89PNG")) or _is_binary(first):
         yield EncodedPhoto("standard input", first + lines.read())
     else:
         line = first
@@ -209,6 +202,10 @@ def _standard_input(recursive: bool, fail: Callable[[object], None]) -> Iterator
             name = os.fsdecode(line.rstrip(b"\r\n"))
             yield from _expanded([name] if name else [], recursive, fail)
             line = lines.readline()  # `for line in lines` would wait for more than one
+
+
+def _is_binary(line: bytes) -> bool:
+    return any(byte < 32 and byte not in b"\t\r\n" for byte in line)
 
 
 def _as_table(width: int, top: int | None) -> Write:

@@ -15,6 +15,7 @@ from edgecat.card import base_names, typed
 from edgecat.classifier import Classifier
 from edgecat.cli.cloud import CloudVisionOption, YesOption, open_cloud_vision
 from edgecat.cli.describing import describing
+from edgecat.cli.options import Engine, Models
 from edgecat.cli.output import ProgressLine, complain, quiet_libraries, table
 from edgecat.errors import EdgecatError
 from edgecat.foreign.description import Description
@@ -37,16 +38,7 @@ def evaluate(
             show_default=False,
         ),
     ],
-    model: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="A .tflite or .onnx model file; several to compare them; "
-            "else the one that comes along.",
-            show_default=False,
-        ),
-    ] = None,
+    model: Models = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line for each model.")
     ] = False,
@@ -61,14 +53,7 @@ def evaluate(
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite a page that --gallery did not make.")
     ] = False,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            help="litert, tflite-runtime, tensorflow or onnxruntime; "
-            "else the best that is installed.",
-            show_default=False,
-        ),
-    ] = None,
+    engine: Engine = None,
     cloud_vision: CloudVisionOption = False,
     yes: YesOption = False,
     description: Description | None = None,

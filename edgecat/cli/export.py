@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgecat.cli.declarations import either
 from edgecat.cli.describing import Labels, Mean, Std, described
 from edgecat.cli.output import ProgressLine, complain, needs_export_extra, quiet_libraries
-from edgecat.cli.tables import architectures, checkpoints, either, formats
+from edgecat.cli.tables import architectures, checkpoints, formats
 from edgecat.errors import EdgecatError
 
 if TYPE_CHECKING:

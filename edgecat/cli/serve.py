@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgecat.cli.describing import describing
+from edgecat.cli.options import Engine, Model
 from edgecat.cli.output import quiet_libraries
 from edgecat.engines import cores
 from edgecat.errors import EdgecatError
@@ -20,15 +20,7 @@ KEY = "EDGECAT_API_KEY"
 
 @describing
 def serve(
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="A .tflite or .onnx model file; else the one that comes along.",
-            show_default=False,
-        ),
-    ] = None,
+    model: Model = None,
     host: Annotated[
         str,
         typer.Option(
@@ -41,14 +33,7 @@ def serve(
         int, typer.Option(min=1, max=64, help="Processes; the cores are shared out among them.")
     ] = 1,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Ask nobody for an API key.")] = False,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            help="litert, tflite-runtime, tensorflow or onnxruntime; "
-            "else the best that is installed.",
-            show_default=False,
-        ),
-    ] = None,
+    engine: Engine = None,
     description: Description | None = None,
 ) -> None:
     """Answer Google Cloud Vision's protocol on this machine, and show a page to try it.

@@ -33,9 +33,3 @@ def checkpoints() -> tuple[str, ...]:
     from edgecat_export.checkpoint import SHIPPED
 
     return tuple(sorted(path.stem for path in SHIPPED.glob("*.keras")))
-
-
-def either(names: tuple[str, ...]) -> str:
-    """Return names as a phrase: a, b or c."""
-    *others, last = names or ("-",)
-    return f"{', '.join(others)} or {last}" if others else last

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgecat.classifier import Classifier
+from edgecat.cli.declarations import either
 from edgecat.cli.output import ProgressLine, needs_export_extra, quiet_libraries
-from edgecat.cli.tables import architectures, either
+from edgecat.cli.tables import architectures
 from edgecat.errors import EdgecatError, ExportError
 from edgecat.formats import read_card
 from edgecat.measure.accuracy import LabelledPhoto, evaluate

@@ -14,6 +14,7 @@ import typer
 
 from edgecat.classifier import Classifier
 from edgecat.cli.describing import describing
+from edgecat.cli.options import Device, Engine, Model, Threads
 from edgecat.cli.output import complain, quiet_libraries
 from edgecat.errors import EdgecatError
 from edgecat.foreign.description import Description
@@ -106,36 +107,10 @@ def watch(
             rich_help_panel=_PANEL,
         ),
     ] = Hysteresis.forget,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="A .tflite or .onnx model file; else the one that comes along.",
-            show_default=False,
-        ),
-    ] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            help="litert, tflite-runtime, tensorflow or onnxruntime; "
-            "else the best that is installed.",
-            show_default=False,
-        ),
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="What computes: cpu, gpu, cuda, tensorrt, coreml or directml. "
-            "Fails where anything else would."
-        ),
-    ] = "cpu",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Threads of the engine; else one a core, at most 4.", show_default=False
-        ),
-    ] = None,
+    model: Model = None,
+    engine: Engine = None,
+    device: Device = "cpu",
+    threads: Threads = None,
     description: Description | None = None,
 ) -> None:
     """Say when a cat or a dog appears in front of a camera, or among the photos of a folder.

@@ -76,8 +76,10 @@ class EngineLibrary(NamedTuple):
     library: str  # the package it imports
     install: str
     devices: tuple[str, ...] = ("cpu",)
+    formats: tuple[str, ...] = ("tflite",)
 
 
+# The best first.
 ENGINES = {
     "litert": EngineLibrary(
         "litert", "ai_edge_litert", "pip install ai-edge-litert", ("cpu", "gpu")
@@ -91,12 +93,9 @@ ENGINES = {
         "onnxruntime",
         "pip install 'edgecat[onnx]'",
         ("cpu", "gpu", "cuda", "tensorrt", "coreml", "directml"),
+        ("onnx",),
     ),
 }
-FOR_FORMAT = {
-    "tflite": ("litert", "tflite-runtime", "tensorflow"),
-    "onnx": ("onnxruntime",),
-}  # best first
 DEVICES = tuple(dict.fromkeys(device for library in ENGINES.values() for device in library.devices))
 
 
@@ -104,7 +103,7 @@ def choose_engine(model_format: str, wanted: str | None = None, device: str = "c
     """Return `wanted`, or the first installed engine for the format. Raise EngineError."""
     if device not in DEVICES:
         raise EngineError(f"unknown device '{device}'; expected one of {', '.join(DEVICES)}")
-    fitting = FOR_FORMAT[model_format]
+    fitting = tuple(name for name, row in ENGINES.items() if model_format in row.formats)
     if wanted is not None:
         if wanted not in ENGINES:
             raise EngineError(f"unknown engine '{wanted}'; expected one of {', '.join(ENGINES)}")

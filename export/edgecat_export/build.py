@@ -24,7 +24,7 @@ from edgecat_export.networks.fold import fold_batch_normalization
 from edgecat_export.quantisation.bias_correction import correct_biases
 from edgecat_export.quantisation.layer_noise import layer_noise
 from edgecat_export.quantisation.observation import Array, Outputs, observe
-from edgecat_export.quantisation.ranges import STRATEGIES
+from edgecat_export.quantisation.ranges import STRATEGIES, candidates
 from edgecat_export.quantisation.statistics import Ranges
 from edgecat_export.synthetic_inputs import synthetic_inputs
 from edgecat_export.verify import median_latency_ms, verify
@@ -100,9 +100,8 @@ class _Source:
         else:
             means = {name: outputs.means for name, outputs in self.observed.items()}
             corrected = correct_biases(self.folded, means)
-            for strategy in STRATEGIES:
-                ranges = strategy.ranges(self.folded, self.observed, self.card.input)
-                candidate = _Candidate(strategy.name, corrected, ranges)
+            for strategy, ranges in candidates(self.folded, self.observed, self.card.input):
+                candidate = _Candidate(strategy, corrected, ranges)
                 yield candidate
         if self.job.mixed:
             noisiest = tuple(self.noise_alone(candidate))

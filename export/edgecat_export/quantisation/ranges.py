@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import keras
@@ -110,3 +110,11 @@ STRATEGIES = (
     Strategy("the logits' range by entropy", _with_entropy),
     Strategy("the logits' range by entropy, all others by least squares", _with_both),
 )
+
+
+def candidates(
+    folded: keras.Model, observed: Observed, recipe: InputRecipe
+) -> Iterator[tuple[str, Ranges]]:
+    """Yield each strategy's name and its ranges, the plainest first."""
+    for strategy in STRATEGIES:
+        yield strategy.name, strategy.ranges(folded, observed, recipe)
