@@ -18,7 +18,9 @@ from edgecat_export.architectures import ARCHITECTURES
 from real import CHELSEA, COFFEE, ROOT, SHARED, Run
 
 from edgecat import Classifier, read_card
+from edgecat.formats import write_card
 from edgecat.labels import imagenet_classes, imagenet_groups, imagenet_name, label_of_folder
+from edgecat.models import DEFAULT_MODEL
 
 needs_export = pytest.mark.skipif(
     importlib.util.find_spec("tf2onnx") is None, reason="needs edgecat[export]"
@@ -97,11 +99,13 @@ def test_names_of_imagenets_files_and_folders() -> None:
     ],
 )
 def test_the_group_with_the_largest_sum_wins(
-    threshold: float, scores: list[float], label: str, group: str
+    threshold: float, scores: list[float], label: str, group: str, tmp_path: Path
 ) -> None:
-    with Classifier(threshold=threshold) as classifier:
-        groups = {"tabby": "cat", "tiger cat": "cat", "sofa": "neither"}
-        classifier.card = dataclasses.replace(classifier.card, labels=tuple(groups), groups=groups)
+    groups = {"tabby": "cat", "tiger cat": "cat", "sofa": "neither"}
+    card = dataclasses.replace(read_card(DEFAULT_MODEL), labels=tuple(groups), groups=groups)
+    model = tmp_path / "model.tflite"
+    model.write_bytes(write_card(DEFAULT_MODEL.read_bytes(), card))
+    with Classifier(model, threshold=threshold) as classifier:
         result = classifier.interpret(np.array(scores, np.float32))
     assert (result.label, result.group) == (label, group)
     assert result.score == result.scores[0].score == pytest.approx(max(scores))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import tempfile
@@ -53,7 +54,9 @@ def in_child(
     """
     context = multiprocessing.get_context("spawn")
     pipe, its_pipe = context.Pipe(duplex=False)
-    child = context.Process(target=_work, args=(its_pipe, folder, work, arguments), daemon=True)
+    # As bytes: the child loads libraries only once their output is discarded.
+    call = pickle.dumps((work, arguments))
+    child = context.Process(target=_work, args=(its_pipe, folder, call), daemon=True)
     try:
         with _interrupts_held():  # Ctrl-C reaches the parent alone, which ends the child
             child.start()
@@ -94,9 +97,7 @@ def explained() -> Iterator[None]:
         raise in_words(error, "exporting", tempfile.gettempdir()) from error
 
 
-def _work(
-    pipe: Connection, folder: Path, work: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
+def _work(pipe: Connection, folder: Path, call: bytes) -> None:
     threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
     messages = Messages(pipe)
     result: tuple[Any, EdgecatError | None]
@@ -112,6 +113,7 @@ def _work(
         # The only backend that the TFLite converter takes.
         os.environ["KERAS_BACKEND"] = "tensorflow"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        work, arguments = pickle.loads(call)
         result = work(*arguments, messages), None
     except Exception as error:  # converters raise all kinds
         result = None, in_words(error, messages.last, str(folder.parent))
