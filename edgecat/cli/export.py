@@ -271,4 +271,5 @@ def _of_imagenet(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_libraries():
         from edgecat_export.networks.imagenet import imagenet_checkpoint
-    return imagenet_checkpoint(folder, architecture, weights, size, alpha)
+
+        return imagenet_checkpoint(folder, architecture, weights, size, alpha)

@@ -51,8 +51,9 @@ def needs_export_extra(doing: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
         raise EdgecatError(
-            f"{doing} needs '{error.name}'; install it with: pip install 'edgecat[export]'"
+            f"{doing} needs '{library}'; install it with: pip install 'edgecat[export]'"
         ) from None
 
 

@@ -141,8 +141,9 @@ def in_words(error: Exception, doing: str, temporary: str) -> EdgecatError:
     if isinstance(error, EdgecatError):
         return error
     if isinstance(error, ModuleNotFoundError):
+        library = (error.name or "").partition(".")[0]
         return NotInstalledError(
-            f"exporting needs '{error.name}'; install it with: pip install 'edgecat[export]'"
+            f"exporting needs '{library}'; install it with: pip install 'edgecat[export]'"
         )
     if isinstance(error, MemoryError):
         return ExportError(f"{doing}: {_OUT_OF_MEMORY}")
