@@ -91,7 +91,7 @@ def test_a_fresh_environment_classifies_without_tensorflow(wheel: Path, tmp_path
     assert missing.returncode == 1
     assert (
         missing.stderr.splitlines()[-1]
-        == "edgecat: exporting needs 'tensorflow'; install it with: pip install 'edgecat[export]'"
+        == "edgecat: exporting needs 'keras'; install it with: pip install 'edgecat[export]'"
     )
     missing = subprocess.run(
         [str(programs / "edgecat"), "serve"],
