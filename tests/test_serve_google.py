@@ -148,7 +148,7 @@ def test_the_example_of_the_readme(
     pytest.importorskip("google.cloud.vision", reason="needs edgecat[cloud]")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.chdir(ROOT)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
     [example] = [
         found
         for found in re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
@@ -156,7 +156,7 @@ def test_the_example_of_the_readme(
     ]
     assert "127.0.0.1:8080" in example
     exec(
-        compile(example.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}"), "README.md", "exec"),
+        compile(example.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}"), "serve.md", "exec"),
         {},
     )
     assert capsys.readouterr().out == "Cat 0.99609375\n"
@@ -167,7 +167,7 @@ def test_the_commands_of_the_readme(server: Running, tmp_path: Path) -> None:
     [commands] = [
         found
         for found in re.findall(
-            r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+            r"```sh\n(.*?)```", (ROOT / "docs" / "serve.md").read_text(encoding="utf-8"), re.DOTALL
         )
         if "images:annotate" in found
     ]
