@@ -38,7 +38,8 @@ Resize = Annotated[
     str | None,
     typer.Option(
         metavar="squash|crop|crop:SHARE",
-        help="The whole photo, or the middle of it, of whose shorter side crop:0.875 keeps that share (timm's crop_pct).",
+        help="The whole photo, or the middle of it, "
+        "of whose shorter side crop:0.875 keeps that share (timm's crop_pct).",
         show_default=False,
         rich_help_panel=_PANEL,
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,19 +11,19 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from edgecat.card import Channels, InputRecipe, ModelCard
-from edgecat.engines import Engine, Tensor, TensorSpec, choose_engine, default_threads, open_engine
+from edgecat.engines import Engine, TensorSpec, choose_engine, default_threads, open_engine
 from edgecat.errors import ModelError
 from edgecat.files import may_replace, whole_file
 from edgecat.foreign.description import Description, described_inside, parse_resize
 from edgecat.foreign.label_file import read_labels
 from edgecat.foreign.tflite_metadata import label_file_name
+from edgecat.foreign.trial import are_probabilities, run_on_orange
 from edgecat.formats import LABELS_NAME, detect, find_card, read_card, write_card
 
 # The first of 1,001 outputs if the label file has 1,000 lines, as with the first MobileNets.
 BACKGROUND = "background"
 # Of a model's input, if it treats all of RGB alike.
 _USUAL_RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
-_ORANGE = (230, 120, 40)  # a colour, so that outputs of a model of colours differ too
 GIVEN = "as given"
 METADATA = "its metadata"  # what other makers wrote into the file
 _LARGEST = 4096  # pixels of height or width
@@ -73,8 +72,8 @@ def describe(
         learn("the custom of TFLite", Description(resize="squash"))
     if not (height and width) and "size" in known:
         height, width = _pair(path, known["size"][0])
-    outputs = _try(path, engine, height, width) if height and width else None
-    if outputs is not None and _are_probabilities(outputs, engine.output):
+    outputs = run_on_orange(path, engine, height, width) if height and width else None
+    if outputs is not None and are_probabilities(outputs, engine.output):
         learn("its outputs", Description(logits=False))
 
     missing = [
@@ -266,40 +265,3 @@ def _channels(values: Any) -> Channels:
     if len(several) == 1:
         return several[0]
     return cast("tuple[float, float, float]", several)  # InputRecipe checks that they are three
-
-
-def _try(path: Path, engine: Engine, height: int, width: int) -> np.ndarray[Any, np.dtype[Any]]:
-    """Return the outputs for an orange photo. Raise ModelError.
-
-    Its normalisation does not matter: what counts is the number of outputs, and whether they are
-    those of a softmax.
-    """
-    spec = engine.input
-    values = (
-        np.array(_ORANGE) / 255
-        if spec.dtype.kind == "f"
-        else np.array(_ORANGE) + np.iinfo(spec.dtype).min
-    )
-    photo = np.full((height, width, 3), values, spec.dtype)
-    try:
-        scores: Tensor = engine.run(
-            (photo.transpose(2, 0, 1) if spec.channels_first else photo)[np.newaxis]
-        )[0]
-        return scores
-    except Exception as error:  # the engines' errors share no other parent
-        raise ModelError(
-            f"{path}: does not run on a photo of {height} x {width} pixels "
-            f"({str(error).strip().splitlines()[0]})"
-        ) from error
-
-
-def _are_probabilities(outputs: np.ndarray[Any, np.dtype[Any]], spec: TensorSpec) -> bool:
-    """Return whether these outputs can only be probabilities."""
-    if spec.scale:  # all that an integer can say
-        limits = np.iinfo(spec.dtype)
-        return limits.min >= spec.zero_point and (limits.max - spec.zero_point) * spec.scale < 1.01
-    return (
-        len(outputs) > 1
-        and bool(outputs.min() >= 0)
-        and math.isclose(float(outputs.astype(np.float64).sum()), 1, abs_tol=2e-3)
-    )
