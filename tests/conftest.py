@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from real import CHELSEA, COFFEE, SHARED, Run
+
+if TYPE_CHECKING:
+    from vision_server import VisionServer
 
 
 @pytest.fixture
@@ -74,3 +79,20 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.write(cat if 10 <= number < 30 else coffee)
     writer.release()
     return path
+
+
+@pytest.fixture
+def no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No credentials for Cloud Vision, and a cache of the test's own."""
+    from asking_cloud import isolate
+
+    isolate(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def service() -> Iterator[VisionServer]:
+    """A server that answers as Cloud Vision does."""
+    from vision_server import VisionServer
+
+    with VisionServer() as running:
+        yield running

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asking_cloud import asking, isolate
+from asking_cloud import asking
 from real import CHELSEA, Run
 from vision_server import KEY, Fault, VisionServer, bad_key
 
@@ -19,16 +18,7 @@ pytest.importorskip("google.cloud", reason="needs edgecat[cloud]")
 
 from edgecat.cloud.vision import CloudVision
 
-
-@pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    isolate(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def server() -> Iterator[VisionServer]:
-    with VisionServer() as running:
-        yield running
+pytestmark = pytest.mark.usefixtures("no_credentials")
 
 
 def test_no_credentials(edgecat: Run) -> None:
@@ -49,28 +39,28 @@ def test_no_credentials(edgecat: Run) -> None:
     )
 
 
-def test_a_wrong_key_is_never_shown(edgecat: Run, server: VisionServer, tmp_path: Path) -> None:
+def test_a_wrong_key_is_never_shown(edgecat: Run, service: VisionServer, tmp_path: Path) -> None:
     wrong = "AIzaSyWrong-key-0123456789"
     done = edgecat(
-        "classify", "--cloud-vision", CHELSEA, **{**server.environment, "GOOGLE_API_KEY": wrong}
+        "classify", "--cloud-vision", CHELSEA, **{**service.environment, "GOOGLE_API_KEY": wrong}
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "edgecat: Google Cloud Vision refuses the API key (API key not valid. Please "
         "pass a valid API key.); set GOOGLE_API_KEY to a valid one\n"
     )
-    server.faults.append(bad_key(f"API key {wrong} not valid,\nnot at all."))
+    service.faults.append(bad_key(f"API key {wrong} not valid,\nnot at all."))
     echoed = edgecat(
-        "classify", "--cloud-vision", CHELSEA, **{**server.environment, "GOOGLE_API_KEY": wrong}
+        "classify", "--cloud-vision", CHELSEA, **{**service.environment, "GOOGLE_API_KEY": wrong}
     )
     assert echoed.stderr == (
         "edgecat: Google Cloud Vision refuses the API key (API key [the API key] not "
         "valid, not at all.); set GOOGLE_API_KEY to a valid one\n"
     )
-    assert len(server.requests) == 2  # an error for good is not tried again
-    edgecat("classify", "--cloud-vision", CHELSEA, **server.environment)
-    assert [asked.headers["x-goog-api-key"] for asked in server.requests] == [wrong, wrong, KEY]
-    assert not any(key in asked.path for asked in server.requests for key in (wrong, KEY))
+    assert len(service.requests) == 2  # an error for good is not tried again
+    edgecat("classify", "--cloud-vision", CHELSEA, **service.environment)
+    assert [asked.headers["x-goog-api-key"] for asked in service.requests] == [wrong, wrong, KEY]
+    assert not any(key in asked.path for asked in service.requests for key in (wrong, KEY))
     assert not any(
         key.encode() in path.read_bytes()
         for path in tmp_path.rglob("*")
@@ -79,27 +69,27 @@ def test_a_wrong_key_is_never_shown(edgecat: Run, server: VisionServer, tmp_path
     )
 
 
-def test_what_is_no_key_is_not_sent(server: VisionServer) -> None:
-    with pytest.raises(CloudError) as caught, asking(server, key="two words"):
+def test_what_is_no_key_is_not_sent(service: VisionServer) -> None:
+    with pytest.raises(CloudError) as caught, asking(service, key="two words"):
         pass
     assert (
         str(caught.value)
         == "GOOGLE_API_KEY holds more than the letters, digits and signs of an API key; set "
         "it to the key alone"
     )
-    with asking(server, key=f"{KEY}\n") as cloud:
+    with asking(service, key=f"{KEY}\n") as cloud:
         assert cloud.classify(CHELSEA).label == "cat"
 
 
-def test_no_permission(edgecat: Run, server: VisionServer) -> None:
-    server.faults.append(
+def test_no_permission(edgecat: Run, service: VisionServer) -> None:
+    service.faults.append(
         Fault(
             403,
             "PERMISSION_DENIED",
             "Cloud Vision API has not been used in project 1 before or it is disabled.",
         )
     )
-    done = edgecat("classify", "--cloud-vision", CHELSEA, **server.environment)
+    done = edgecat("classify", "--cloud-vision", CHELSEA, **service.environment)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "edgecat: Google Cloud Vision refuses these credentials (Cloud Vision API has "
@@ -151,11 +141,11 @@ def test_an_address_that_is_none(edgecat: Run) -> None:
 
 
 def test_a_proxy_does_not_see_what_goes_to_this_machine(
-    server: VisionServer, monkeypatch: pytest.MonkeyPatch
+    service: VisionServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://192.0.2.1:3128")
     monkeypatch.setenv("http_proxy", "http://192.0.2.1:3128")
-    with asking(server) as cloud:
+    with asking(service) as cloud:
         assert cloud.classify(CHELSEA).label == "cat"
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("no_proxy", "")
@@ -165,7 +155,7 @@ def test_a_proxy_does_not_see_what_goes_to_this_machine(
             match=r"^HTTP_PROXY would carry photos and keys for http://127\.0\.0\.1:\d+ "
             r"unencrypted; set NO_PROXY=",
         ),
-        asking(server),
+        asking(service),
     ):
         pass
 

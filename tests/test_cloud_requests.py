@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asking_cloud import asking, distinct, isolate
+from asking_cloud import asking, distinct
 from PIL import Image
 from real import CHELSEA, COFFEE
 from vision_server import MAX_BYTES, VisionServer, bad_key
@@ -20,19 +19,10 @@ pytest.importorskip("google.cloud", reason="needs edgecat[cloud]")
 from edgecat.cloud.connection import Connection
 from edgecat.cloud.request import HEAVY
 
-
-@pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    isolate(tmp_path, monkeypatch)
+pytestmark = pytest.mark.usefixtures("no_credentials")
 
 
-@pytest.fixture
-def server() -> Iterator[VisionServer]:
-    with VisionServer() as running:
-        yield running
-
-
-def test_order_batches_and_repeated_photos(server: VisionServer) -> None:
+def test_order_batches_and_repeated_photos(service: VisionServer) -> None:
     photos = [
         *distinct(50),
         CHELSEA.read_bytes(),
@@ -40,59 +30,59 @@ def test_order_batches_and_repeated_photos(server: VisionServer) -> None:
         CHELSEA.read_bytes(),
         COFFEE.read_bytes(),
     ] * 2
-    with asking(server) as cloud:
+    with asking(service) as cloud:
         answers = [answer.label for answer in cloud.classify_many(photos)]
     assert [i for i, label in enumerate(answers) if label == "cat"] == [50, 101, 153, 204]
-    assert sorted(asked.photos for asked in server.requests) == [4, 16, 16, 16]
-    assert (len(server.answered), set(server.answered.values())) == (52, {1})
+    assert sorted(asked.photos for asked in service.requests) == [4, 16, 16, 16]
+    assert (len(service.answered), set(service.answered.values())) == (52, {1})
 
 
-def test_an_error_for_good_ends_it_and_the_rest_is_kept(server: VisionServer) -> None:
+def test_an_error_for_good_ends_it_and_the_rest_is_kept(service: VisionServer) -> None:
     photos = distinct(180)
-    with asking(server) as cloud:
+    with asking(service) as cloud:
         assert len(list(cloud.classify_many(photos[:60]))) == 60
-        server.faults.append(bad_key("API key expired."))
+        service.faults.append(bad_key("API key expired."))
         answers = cloud.classify_many(photos)
         assert len([next(answers) for _ in range(60)]) == 60  # known before
         with pytest.raises(CloudError, match="refuses the API key"):
             list(answers)
-        assert 60 <= len(server.answered) < 180
-        assert cloud.estimate(photos).units == 180 - len(server.answered)
+        assert 60 <= len(service.answered) < 180
+        assert cloud.estimate(photos).units == 180 - len(service.answered)
         assert len(list(cloud.classify_many(photos))) == 180
-    assert (len(server.answered), set(server.answered.values())) == (180, {1})
+    assert (len(service.answered), set(service.answered.values())) == (180, {1})
 
 
-def test_heavy_photos_are_sent_small(server: VisionServer, tmp_path: Path) -> None:
+def test_heavy_photos_are_sent_small(service: VisionServer, tmp_path: Path) -> None:
     path = tmp_path / "heavy.bmp"
     Image.open(CHELSEA).resize((4000, 2700)).save(path)
     assert path.stat().st_size > 20_000_000
-    with asking(server) as cloud:
+    with asking(service) as cloud:
         assert cloud.classify(path).label == "cat"
         assert cloud.estimate([path]).units == 0  # known by the photo, not by what was sent
-    assert int(server.requests[0].headers["content-length"]) < 500_000
+    assert int(service.requests[0].headers["content-length"]) < 500_000
     assert path.stat().st_size > 20_000_000
 
 
-def test_requests_stay_below_the_limit_of_the_service(server: VisionServer) -> None:
+def test_requests_stay_below_the_limit_of_the_service(service: VisionServer) -> None:
     photos = []
     for i in range(14):
         file = io.BytesIO()
         Image.effect_noise((700, 1000 + i), 100).save(file, "PNG", compress_level=1)
         photos.append(file.getvalue())
     assert 600_000 < len(photos[0]) < HEAVY
-    with asking(server) as cloud:
+    with asking(service) as cloud:
         assert len(list(cloud.classify_many(photos))) == 14
-    sizes = [int(asked.headers["content-length"]) for asked in server.requests]
+    sizes = [int(asked.headers["content-length"]) for asked in service.requests]
     assert 8_000_000 < max(sizes) < MAX_BYTES
-    assert sum(asked.photos for asked in server.requests) == 14
+    assert sum(asked.photos for asked in service.requests) == 14
 
 
-def test_the_limits_of_the_server_are_googles(server: VisionServer) -> None:
+def test_the_limits_of_the_server_are_googles(service: VisionServer) -> None:
     """So that the two tests above say something."""
     from google.api_core.exceptions import BadRequest
     from google.cloud import vision
 
-    with asking(server) as cloud:
+    with asking(service) as cloud:
         client = Connection(cloud.endpoint).client
         for count, size, message in (
             (17, 100, "Too many images per request: 17"),
@@ -111,8 +101,8 @@ def test_the_limits_of_the_server_are_googles(server: VisionServer) -> None:
                 )
 
 
-def test_the_quota_is_kept(server: VisionServer) -> None:
-    with asking(server, photos_per_minute=60 * 100) as cloud:
+def test_the_quota_is_kept(service: VisionServer) -> None:
+    with asking(service, photos_per_minute=60 * 100) as cloud:
         began = time.monotonic()
         list(cloud.classify_many(distinct(80)))
     assert (

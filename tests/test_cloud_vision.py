@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asking_cloud import QUICK, asking, distinct, isolate
+from asking_cloud import QUICK, asking, distinct
 from PIL import Image
 from real import CHELSEA, COFFEE
 from vision_server import Fault, VisionServer, quota_exceeded
@@ -19,15 +18,7 @@ from edgecat import Classification, CloudError, PhotoError
 pytest.importorskip("google.cloud", reason="needs edgecat[cloud]")
 
 
-@pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    isolate(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def server() -> Iterator[VisionServer]:
-    with VisionServer() as running:
-        yield running
+pytestmark = pytest.mark.usefixtures("no_credentials")
 
 
 @pytest.mark.parametrize(
@@ -42,63 +33,63 @@ def server() -> Iterator[VisionServer]:
     ],
     ids=lambda fault: f"{fault.code}{dict(fault.headers).get('Retry-After', '')}",
 )
-def test_what_passes_is_tried_again(fault: Fault, server: VisionServer) -> None:
-    server.faults += [fault, fault]
-    with asking(server) as cloud:
+def test_what_passes_is_tried_again(fault: Fault, service: VisionServer) -> None:
+    service.faults += [fault, fault]
+    with asking(service) as cloud:
         assert cloud.classify(CHELSEA).label == "cat"
-    assert len(server.requests) == 3
+    assert len(service.requests) == 3
 
 
-def test_the_service_says_how_long_to_wait(server: VisionServer) -> None:
+def test_the_service_says_how_long_to_wait(service: VisionServer) -> None:
     info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "0.7s"}
-    server.faults += [quota_exceeded("1"), quota_exceeded()._replace(details=(info,))]
+    service.faults += [quota_exceeded("1"), quota_exceeded()._replace(details=(info,))]
     began = time.monotonic()
-    with asking(server, QUICK) as cloud:
+    with asking(service, QUICK) as cloud:
         assert cloud.classify(CHELSEA).label == "cat"
     assert time.monotonic() - began > 1.7
-    server.faults.append(quota_exceeded("600"))  # longer than we would wait in all
-    with asking(server) as cloud, pytest.raises(CloudError, match="the quota is used up"):
+    service.faults.append(quota_exceeded("600"))  # longer than we would wait in all
+    with asking(service) as cloud, pytest.raises(CloudError, match="the quota is used up"):
         cloud.classify(COFFEE)
 
 
-def test_tries_end(server: VisionServer) -> None:
-    server.faults += [Fault(503, "UNAVAILABLE", "Try later.")] * 1000
-    with asking(server, QUICK._replace(total=2)) as cloud, pytest.raises(CloudError) as caught:
+def test_tries_end(service: VisionServer) -> None:
+    service.faults += [Fault(503, "UNAVAILABLE", "Try later.")] * 1000
+    with asking(service, QUICK._replace(total=2)) as cloud, pytest.raises(CloudError) as caught:
         cloud.classify(CHELSEA)
     assert (
         str(caught.value)
         == "Google Cloud Vision is not available (Try later.); what was answered is kept, "
         "run the same command again to go on later"
     )
-    assert 2 < len(server.requests) < 500
+    assert 2 < len(service.requests) < 500
 
 
-def test_a_slow_service(server: VisionServer) -> None:
-    server.faults.append(Fault(503, "UNAVAILABLE", "Too late.", after=20))
-    with asking(server, QUICK._replace(request=0.3)) as cloud:
+def test_a_slow_service(service: VisionServer) -> None:
+    service.faults.append(Fault(503, "UNAVAILABLE", "Too late.", after=20))
+    with asking(service, QUICK._replace(request=0.3)) as cloud:
         began = time.monotonic()
         assert cloud.classify(CHELSEA).label == "cat"
         assert time.monotonic() - began < 15
-    server.faults += [Fault(503, "UNAVAILABLE", "Too late.", after=0.5)] * 50
+    service.faults += [Fault(503, "UNAVAILABLE", "Too late.", after=0.5)] * 50
     with (
-        asking(server, QUICK._replace(request=0.1, total=0.4)) as cloud,
+        asking(service, QUICK._replace(request=0.1, total=0.4)) as cloud,
         pytest.raises(CloudError, match=r"cannot be reached .*timed out.* timeout=0\.1"),
     ):
         cloud.classify(COFFEE)
 
 
 def test_errors_of_photos_that_pass_are_tried_again_without_the_others(
-    server: VisionServer,
+    service: VisionServer,
 ) -> None:
     photos = distinct(8)
-    server.photo_faults += [0, 14, 8, 0, 4]
-    with asking(server) as cloud:
+    service.photo_faults += [0, 14, 8, 0, 4]
+    with asking(service) as cloud:
         assert len(list(cloud.classify_many(photos))) == 8
-    assert [asked.photos for asked in server.requests] == [8, 3]
-    assert set(server.answered.values()) == {1}
-    server.photo_faults += [7, 0]  # permission denied, which stays
+    assert [asked.photos for asked in service.requests] == [8, 3]
+    assert set(service.answered.values()) == {1}
+    service.photo_faults += [7, 0]  # permission denied, which stays
     failed: list[str] = []
-    with asking(server) as cloud:
+    with asking(service) as cloud:
         left = list(
             cloud.classify_many(
                 distinct(10)[8:], on_error=lambda photo, error: failed.append(str(error))
@@ -111,32 +102,32 @@ def test_errors_of_photos_that_pass_are_tried_again_without_the_others(
 
 
 def test_an_answer_that_cannot_be_kept_is_handed_on_all_the_same(
-    server: VisionServer, tmp_path: Path
+    service: VisionServer, tmp_path: Path
 ) -> None:
     photos = distinct(4)
     answers: list[Classification] = []
-    with asking(server) as cloud:
+    with asking(service) as cloud:
         [folder] = (tmp_path / "cache").rglob("LABEL_DETECTION*")
         (folder / f"{hashlib.sha256(photos[1]).hexdigest()}.json").mkdir()
         with pytest.raises(CloudError, match="answers that are paid for cannot be kept here"):
             answers.extend(cloud.classify_many(photos))
-    assert len(answers) == len(server.answered) == 4
+    assert len(answers) == len(service.answered) == 4
 
 
 @pytest.mark.parametrize("kept", [[{"description": "Cat"}], {"cat": 1}, [1], "cat"])
 def test_a_kept_answer_that_is_none_is_asked_for_again(
-    server: VisionServer, tmp_path: Path, kept: object
+    service: VisionServer, tmp_path: Path, kept: object
 ) -> None:
-    with asking(server) as cloud:
+    with asking(service) as cloud:
         [folder] = (tmp_path / "cache").rglob("LABEL_DETECTION*")
         path = folder / f"{hashlib.sha256(CHELSEA.read_bytes()).hexdigest()}.json"
         path.write_text(json.dumps({"labelAnnotations": kept}))
         assert cloud.classify(CHELSEA).label == "cat"
-    assert len(server.answered) == 1
+    assert len(service.answered) == 1
 
 
-def test_what_is_not_google(server: VisionServer) -> None:
-    server.faults += [
+def test_what_is_not_google(service: VisionServer) -> None:
+    service.faults += [
         Fault(200, body=b"<html>Please log in to this network</html>"),
         Fault(200, body=b"\xff\xfe"),
         Fault(200, body=b'{"responses": []}'),
@@ -145,39 +136,39 @@ def test_what_is_not_google(server: VisionServer) -> None:
     ]
     for _ in range(5):
         with (
-            asking(server) as cloud,
+            asking(service) as cloud,
             pytest.raises(
                 CloudError,
                 match=r"^http://127.0.0.1:\d+ does not answer as Google Cloud Vision does .*proxy$",
             ),
         ):
             cloud.classify(CHELSEA)
-    assert len(server.requests) == 5
+    assert len(service.requests) == 5
 
 
-def test_any_form_of_photo(server: VisionServer) -> None:
+def test_any_form_of_photo(service: VisionServer) -> None:
     import numpy as np
 
     image = Image.open(CHELSEA).convert("RGB")
-    with asking(server) as cloud, CHELSEA.open("rb") as file:
+    with asking(service) as cloud, CHELSEA.open("rb") as file:
         assert [
             answer.label
             for answer in cloud.classify_many([str(CHELSEA), file, image, np.asarray(image)])
         ] == ["cat"] * 4
         with pytest.raises(PhotoError, match=r"none\.jpg: no such file"):
             cloud.classify("none.jpg")
-    assert sorted(server.answered.values()) == [1, 1]  # the file, and the same pixels as a PNG
+    assert sorted(service.answered.values()) == [1, 1]  # the file, and the same pixels as a PNG
 
 
 def test_a_damaged_answer_in_the_cache_is_asked_for_anew(
-    server: VisionServer, tmp_path: Path
+    service: VisionServer, tmp_path: Path
 ) -> None:
-    with asking(server) as cloud:
+    with asking(service) as cloud:
         cloud.classify(CHELSEA)
         [kept] = (tmp_path / "cache").rglob("*.json")
         kept.write_text('{"labelAnno')
         assert cloud.classify(CHELSEA).label == "cat"
-    assert list(server.answered.values()) == [2]
+    assert list(service.answered.values()) == [2]
 
 
 def label(description: str, score: float, mid: str = "") -> dict[str, str | float]:
@@ -241,9 +232,9 @@ def label(description: str, score: float, mid: str = "") -> dict[str, str | floa
     ],
 )
 def test_labels_become_cat_dog_or_neither(
-    server: VisionServer, labels: list[dict[str, str | float]], answer: str, score: float
+    service: VisionServer, labels: list[dict[str, str | float]], answer: str, score: float
 ) -> None:
-    with asking(server) as cloud:
+    with asking(service) as cloud:
         result = cloud.interpret(labels)
     assert (result.label, result.group, result.score) == (answer, answer, score)
     assert result.scores[0] == (answer, score)
