@@ -140,7 +140,7 @@ class ModelCard:
             return ModelCard(**record)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError(
-                f"{source}: its model card cannot be read ({error!r}); export the model anew"
+                f"{source}: its model card cannot be read ({error!r}); export the model again"
             ) from None
 
 

@@ -159,7 +159,7 @@ def _naming(name: str, most: int = MAX_PIXELS) -> Iterator[None]:
         ) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise PhotoError(
-            f"{name}: broken photo ({error}); open it elsewhere and save it anew"
+            f"{name}: broken photo ({error}); open it elsewhere and save it again"
         ) from error
 
 

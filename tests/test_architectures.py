@@ -321,7 +321,7 @@ def test_features_of_a_frozen_base(
     for path, damage in zip(
         files, (b"", next(iter(files)).read_bytes()[:100], b"no numbers"), strict=False
     ):
-        path.write_bytes(damage)  # cut short, or something else: computed anew, and mended
+        path.write_bytes(damage)  # cut short, or something else: computed again, and mended
     base.features(paths), base.features(paths, mirrored=True)
     assert len(computed) == 3
     computed.clear()
@@ -386,7 +386,7 @@ def test_a_second_head_needs_no_second_look_at_the_photos(
         path: path.stat().st_mtime_ns
         for path in (tmp_path / "cache" / "edgecat" / "features").iterdir()
     } == kept
-    assert "model-fp32.tflite on the photos held back:" in done.stderr
+    assert "model-fp32.tflite on the validation photos:" in done.stderr
 
 
 def test_misuse(edgecat: Run, photos: Path, tmp_path: Path) -> None:
@@ -407,7 +407,7 @@ def test_misuse(edgecat: Run, photos: Path, tmp_path: Path) -> None:
             "export",
             "resnet50",
         ): (
-            "resnet50: no checkpoint comes along; "
+            "resnet50: the package has no checkpoint of it; "
             "train one with 'edgecat train resnet50', and give its model.keras"
         ),
     }

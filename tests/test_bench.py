@@ -150,7 +150,7 @@ def test_the_fields_are_those_of_litert_benchmark_and_more(
 
 
 def litert_benchmark(folder: Path, runs: int) -> dict[str, Any]:
-    """What the program that comes with LiteRT says of the model that comes along."""
+    """What the program that comes with LiteRT says of the default model."""
     pytest.importorskip(
         "ai_edge_litert.tools.benchmark_litert_model", reason="needs ai-edge-litert"
     )
@@ -489,7 +489,7 @@ def test_files_that_cannot_be_compared(
 ) -> None:
     record = measured[0][0]
     here = measured[1] / "here.json"
-    version = "format version 2, expected 1; measure anew, or use the edgecat that wrote it"
+    version = "format version 2, expected 1; measure again, or use the edgecat that wrote it"
     same = "expected the same model, precision, device, threads and batch in each"
     for name, content, error in (
         (

@@ -185,7 +185,7 @@ def hostile_models(folder: Path) -> dict[str, tuple[Path, str]]:
         "cut.tflite": (
             whole[: len(whole) // 2],
             "cannot open this model (The model is not a valid Flatbuffer buffer); "
-            "copy or export it anew",
+            "copy or export it again",
         ),
         "tail.tflite": (
             whole[:-1],

@@ -128,7 +128,7 @@ def test_models_that_are_none(edgecat: Run, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith(
         "cannot open this model (The model is not a valid Flatbuffer buffer); "
-        "copy or export it anew\n"
+        "copy or export it again\n"
     )
 
 

@@ -181,6 +181,6 @@ def test_tflite_runtime_does_not_crash_on_a_copy_that_was_cut_short(
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(
         EngineError,
-        match=r"cut\.tflite: tflite-runtime .* cannot open this model .*; copy or export it anew",
+        match=r"cut\.tflite: tflite-runtime .* cannot open this model .*; copy or export it again",
     ):
         Classifier(path, engine="tflite-runtime")

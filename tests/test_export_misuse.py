@@ -43,7 +43,7 @@ def test_files_that_are_no_whole_keras_file(edgecat: Run, tmp_path: Path) -> Non
         done = edgecat("export", "cut.keras")
         assert (done.returncode, done.stderr) == (
             1,
-            "edgecat: cut.keras: damaged or cut short; copy it or train anew\n",
+            "edgecat: cut.keras: damaged or cut short; copy it or train again\n",
         ), length
     cut.write_bytes(whole[:100_000] + bytes([whole[100_000] ^ 1]) + whole[100_001:])
     assert edgecat("export", "cut.keras").stderr.startswith("edgecat: cut.keras: damaged")

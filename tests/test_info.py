@@ -186,8 +186,8 @@ def test_broken_files_and_other_files(edgecat: Run, tmp_path: Path) -> None:
     for name, message in {
         "none.tflite": "none.tflite: no such model file",
         str(CHELSEA): f"{CHELSEA}: not a model file; expected .tflite or .onnx",
-        "noise.tflite": "noise.tflite: broken, its network cannot be read; copy or export it anew",
-        "empty.keras": "empty.keras: broken, its network cannot be read; copy or export it anew",
+        "noise.tflite": "noise.tflite: broken, its network cannot be read; copy or export it again",
+        "empty.keras": "empty.keras: broken, its network cannot be read; copy or export it again",
     }.items():
         done = edgecat("info", name)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edgecat: {message}\n")
@@ -199,7 +199,7 @@ def test_a_broken_onnx_file(edgecat: Run, tmp_path: Path) -> None:
     (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])
     assert (
         edgecat("info", "cut.onnx").stderr
-        == "edgecat: cut.onnx: broken, its network cannot be read; copy or export it anew\n"
+        == "edgecat: cut.onnx: broken, its network cannot be read; copy or export it again\n"
     )
 
 

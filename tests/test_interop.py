@@ -38,7 +38,7 @@ COUNT = 200
 
 
 def variants(recipe: InputRecipe) -> Iterator[Pixels]:
-    """As many different pictures as are needed, from the two photos that come along."""
+    """As many different pictures as are needed, from the two photos in the repository."""
     for number in range(COUNT):
         yield augment((CHELSEA, COFFEE)[number % 2], recipe, np.random.default_rng(number))
 

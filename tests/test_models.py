@@ -1,4 +1,4 @@
-"""`edgecat models`: what comes along, and what lies in a folder."""
+"""`edgecat models`: models of the package, and what lies in a folder."""
 
 from __future__ import annotations
 

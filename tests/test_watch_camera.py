@@ -158,7 +158,7 @@ def test_libraries_and_cameras_that_are_not_there(edgecat: Run, tmp_path: Path) 
     done = edgecat("watch", "0", PYTHONPATH=str(tmp_path))
     assert done.stderr == (
         "edgecat: 'cv2' cannot be imported (libGL.so.1: cannot open shared object file); "
-        "install it anew with: pip install 'edgecat[camera]'\n"
+        "install it again with: pip install 'edgecat[camera]'\n"
     )
     (tmp_path / "cv2.py").unlink()
     pytest.importorskip("cv2", reason="needs edgecat[camera]")

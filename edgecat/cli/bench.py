@@ -39,7 +39,7 @@ def bench(
         list[Path] | None,
         typer.Argument(
             metavar="[MODEL]...",
-            help=".tflite or .onnx model files; else the one that comes along.",
+            help=".tflite or .onnx model files; else the default model.",
             show_default=False,
         ),
     ] = None,
@@ -125,7 +125,7 @@ def bench(
     turns, so that a disturbance meets all alike. Every record holds the machine's state before
     and after. What makes figures less certain is printed too.
 
-    [bold]edgecat bench[/bold]   the model that comes along, with one thread and with all cores
+    [bold]edgecat bench[/bold]   the default model, with one thread and with all cores
 
     [bold]edgecat bench small.tflite large.onnx --threads 1 --photo cat.jpg --out pi5.json[/bold]
 

@@ -40,7 +40,7 @@ def either(names: Iterable[str]) -> str:
 MODEL = Option(
     "model",
     ("--model", "-m"),
-    "A .tflite or .onnx model file; else the one that comes along.",
+    "A .tflite or .onnx model file; else the default model.",
     Path,
 )
 ENGINE = Option(

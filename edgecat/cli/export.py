@@ -29,7 +29,7 @@ def export(
         str,
         typer.Argument(
             metavar="NAME|FILE.keras",
-            help=f"{either(checkpoints())}, whose checkpoints come along, or a Keras file of your "
+            help=f"{either(checkpoints())}, checkpoints of the package, or a Keras file of your "
             f"own; with --weights, {either(architectures(having='imagenet'))}.",
             show_default=False,
         ),

@@ -30,7 +30,7 @@ def models(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """List the models that come along, the names for `edgecat export`, and a folder's models.
+    """List the models of the package, the names for `edgecat export`, and a folder's models.
 
     [bold]edgecat models[/bold]
 
@@ -64,7 +64,7 @@ def _in_folder(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _row(path: Path, use: str | None = None) -> dict[str, Any]:
-    """`use` tells how to reach a model that comes along."""
+    """`use` tells how to reach a model of the package."""
     row: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "use": use}
     try:
         card = read_card(path)

@@ -27,8 +27,7 @@ Models = Annotated[
     list[Path] | None,
     typer.Option(
         *declarations.MODEL.flags,
-        help="A .tflite or .onnx model file; several to compare them; "
-        "else the one that comes along.",
+        help="A .tflite or .onnx model file; several to compare them; else the default model.",
         show_default=False,
     ),
 ]

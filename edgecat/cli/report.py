@@ -65,7 +65,7 @@ def report(
 
     The result is one HTML page, its table in Markdown, and its numbers in JSON.
 
-    The model that comes along, and every --model, is evaluated and timed here. The page needs
+    The default model, and every --model, is evaluated and timed here. The page needs
     nothing beside it; it shows small copies of photos that were mistaken.
 
     [bold]edgecat report photos/test -m exported --evaluation cloud.jsonl --history runs/pets[/bold]

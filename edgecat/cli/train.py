@@ -148,7 +148,7 @@ def train(
     validation: Annotated[
         float,
         typer.Option(
-            min=0.001, max=0.5, help="Share of each class held back to choose the best epoch."
+            min=0.001, max=0.5, help="Share of each class for validation, to choose the best epoch."
         ),
     ] = 0.05,
     seed: Annotated[
@@ -175,8 +175,8 @@ def train(
     """Train a classifier on folders of photos; writes a run folder with the best checkpoint.
 
     The network starts from ImageNet weights: first a new last layer is trained, then all of it.
-    A part of the photos is held back to choose the best epoch; in the end, the exported file itself
-    answers them. Ctrl-C loses at most one epoch: edgecat train --resume RUN goes on.
+    A part of the photos is for validation, to choose the best epoch; in the end, the exported
+    file itself answers them. Ctrl-C loses at most one epoch: edgecat train --resume RUN goes on.
 
     [bold]edgecat train mobilenet_v2 photos/training[/bold]   (with cats/ and dogs/ in it)
 
@@ -277,7 +277,7 @@ def _evaluate(model: Path, photos: Sequence[LabelledPhoto], messages: object) ->
 
 
 def _show(name: str, record: dict[str, Any], run: RunFolder, progress: ProgressLine) -> None:
-    progress.say(f"{name} on the photos held back:")
+    progress.say(f"{name} on the validation photos:")
     worse = []
     of_keras = read_card(run.checkpoint).evaluation
     for label, tally in record["classes"].items():

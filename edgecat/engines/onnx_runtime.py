@@ -68,7 +68,7 @@ class ONNXEngine:
                 ) from error
             raise EngineError(
                 f"{path}: {self.name} cannot open this model "
-                f"({str(error).strip().splitlines()[0]}); copy or export it anew"
+                f"({str(error).strip().splitlines()[0]}); copy or export it again"
             ) from error
         inputs, outputs = session.get_inputs(), session.get_outputs()
         kinds = [value.type for value in (*inputs, *outputs)]

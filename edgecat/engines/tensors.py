@@ -103,7 +103,7 @@ def check_shapes(path: Path, engine: Engine, card: ModelCard) -> None:
     if not (photo_fits and labels_fit):
         raise ModelError(
             f"{path}: {engine.input.shape} -> {engine.output.shape}, "
-            f"but its card says {photo} -> {(1, labels)}; export it anew"
+            f"but its card says {photo} -> {(1, labels)}; export it again"
         )
 
 

@@ -23,7 +23,7 @@ class TFLiteEngine:
         except (ValueError, RuntimeError) as error:
             raise EngineError(
                 f"{path}: {name} cannot open this model ({str(error).strip().splitlines()[0]}); "
-                "copy or export it anew"
+                "copy or export it again"
             ) from error
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:

@@ -26,7 +26,7 @@ def open_model(path: Path, threads: int, device: str = "cpu") -> TFLiteEngine:
     if not _whole(path.read_bytes()):  # unlike LiteRT it does not check, and crashes
         raise EngineError(
             f"{path}: {NAME} cannot open this model (The model is not a valid Flatbuffer buffer); "
-            "copy or export it anew"
+            "copy or export it again"
         )
     return TFLiteEngine(Interpreter, NAME, path, threads)
 

@@ -63,7 +63,7 @@ def described_inside(model: bytes, kind: str, source: str) -> Description:
     except (struct.error, IndexError, UnicodeDecodeError):
         raise ModelError(
             f"{source}: damaged, its TFLite metadata point outside the file; "
-            "copy or download it anew"
+            "copy or download it again"
         ) from None
 
 

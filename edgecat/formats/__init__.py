@@ -64,7 +64,7 @@ def find_card(path: Path) -> ModelCard | None:
         if card.sha256 and kind != "keras" and _sha256(file, start) != card.sha256:
             raise ModelError(
                 f"{path}: damaged, its bytes are not those that were exported; "
-                "copy or export it anew"
+                "copy or export it again"
             )
     return card
 

@@ -106,5 +106,5 @@ def _library(name: str, install: str) -> Any:
         ) from None
     except ImportError as error:
         raise EdgecatError(
-            f"'{name}' cannot be imported ({error}); install it anew with: {install}"
+            f"'{name}' cannot be imported ({error}); install it again with: {install}"
         ) from None

@@ -39,8 +39,8 @@ def find_checkpoint(name: str) -> Path:
     if not shipped.exists():
         if name in ARCHITECTURES:
             raise ModelError(
-                f"{name}: no checkpoint comes along; train one with 'edgecat train {name}', "
-                "and give its model.keras"
+                f"{name}: the package has no checkpoint of it; "
+                f"train one with 'edgecat train {name}', and give its model.keras"
             )
         raise unknown_architecture(name)
     return shipped
@@ -75,13 +75,13 @@ def check(path: Path) -> None:
     ):
         with path.open("rb") as file:
             cut = file.read(4) == b"PK\x03\x04"
-        problem = "damaged or cut short; copy it or train anew" if cut else "no Keras file"
+        problem = "damaged or cut short; copy it or train again" if cut else "no Keras file"
         raise ModelError(f"{path}: {problem}" + ("" if cut else f"; {expected}")) from None
     except (KeyError, ValueError):
         raise ModelError(f"{path}: a zip, but no Keras file; {expected}") from None
     if broken:
         raise ModelError(
-            f"{path}: damaged, {broken} in it is not what was written; copy it or train anew"
+            f"{path}: damaged, {broken} in it is not what was written; copy it or train again"
         )
     for layer, code in _custom_code(config):
         raise ModelError(
@@ -136,7 +136,7 @@ def load_model(path: Path) -> keras.Model:
         reason = " ".join(str(error).split())
         raise ModelError(
             f"{path}: Keras {keras.version()} cannot load this file ({reason[:200]}); "
-            "save it anew with this version"
+            "save it again with this version"
         ) from None
 
 
@@ -146,7 +146,7 @@ def load(path: Path) -> tuple[keras.Model, ModelCard]:
     if model.output_shape[-1] != len(card.labels):
         raise ModelError(
             f"{path}: {model.output_shape[-1]} outputs, but {len(card.labels)} labels in its card; "
-            "train it anew"
+            "train it again"
         )
     return model, card
 

@@ -30,7 +30,7 @@ def read_records(path: Path) -> list[Record]:
         if format_version != FORMAT_VERSION or not complete:
             raise DataError(
                 f"{path}, line {number}: format version {format_version}, expected "
-                f"{FORMAT_VERSION}; measure anew, or use the edgecat that wrote it"
+                f"{FORMAT_VERSION}; measure again, or use the edgecat that wrote it"
             )
         records.append(record)
     return records

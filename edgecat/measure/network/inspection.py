@@ -67,6 +67,6 @@ def inspect(path: Path) -> Inspection:
         ) from None
     except _BROKEN:
         raise ModelError(
-            f"{path}: broken, its network cannot be read; copy or export it anew"
+            f"{path}: broken, its network cannot be read; copy or export it again"
         ) from None
     return Inspection(path, kind, path.stat().st_size, card, missing, network)

@@ -78,7 +78,7 @@ def _size(model: keras.Model) -> tuple[int, int]:
     if not inputs:
         raise ModelError(
             f"its input is not known; {expected}; "
-            "put keras.Input((height, width, 3)) in front and save it anew"
+            "put keras.Input((height, width, 3)) in front and save it again"
         )
     shapes = " and ".join(str(tuple(tensor.shape)) for tensor in inputs)
     if len(inputs) > 1:

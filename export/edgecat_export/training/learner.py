@@ -105,7 +105,7 @@ class FeatureLearner:
         if run.history and run.base != base.digest:
             raise ModelError(
                 f"{run.path}: began with other weights than --weights {options.weights} gives now; "
-                "start anew with another --out"
+                "start again with another --out"
             )
         run.base = base.digest
         if run.history:
