@@ -11,6 +11,8 @@ import edgecat
 
 source = sys.argv[1]
 camera = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+if not camera.isOpened():
+    sys.exit(f"{source}: cannot be opened as a camera or video")
 with edgecat.Classifier(threshold=0.8) as classifier:
     while True:
         there, frame = camera.read()

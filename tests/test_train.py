@@ -464,3 +464,18 @@ print(*faults)
         ).stdout.split(),
     )
     assert kept < given_back / 10
+
+
+@needs_keras
+def test_without_a_network_the_weights_are_asked_for(
+    edgecat: Run, photos: Path, tmp_path: Path
+) -> None:
+    closed = "http://127.0.0.1:9"  # the discard port, where nothing listens
+    nowhere = {"https_proxy": closed, "HTTPS_PROXY": closed, "KERAS_HOME": str(tmp_path / "keras")}
+    done = edgecat("train", "mobilenet", photos, "--size", 128, "--out", "run", **nowhere)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        "edgecat: no ImageNet weights of mobilenet with alpha 0.5 and size 128: "
+    )
+    assert last.endswith("; give a file with --weights FILE")

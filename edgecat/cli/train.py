@@ -175,8 +175,8 @@ def train(
     """Train a classifier on folders of photos; writes a run folder with the best checkpoint.
 
     The network starts from ImageNet weights: first a new last layer is trained, then all of it.
-    A part of the photos is for validation, to choose the best epoch; in the end, the exported
-    file itself answers them. Ctrl-C loses at most one epoch: edgecat train --resume RUN goes on.
+    Some photos are for validation, to choose the best epoch; the exported file answers them
+    in the end. Ctrl-C loses at most one epoch: edgecat train --resume RUN goes on.
 
     [bold]edgecat train mobilenet_v2 photos/training[/bold]   (with cats/ and dogs/ in it)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -25,11 +27,10 @@ def build_classifier(
     mode: the statistics of small batches would damage them. Raise ModelError, DataError.
     """
     architecture = find_architecture(name)
-    if weights is None or weights == "imagenet" or Path(weights).suffix == ".keras":
-        try:
-            base = architecture.network(size, alpha, "imagenet" if weights == "imagenet" else None)
-        except ModelError as error:
-            raise ModelError(f"{name}: {error}") from None
+    if weights == "imagenet":
+        base = download(name, size, alpha, top=False)
+    elif weights is None or Path(weights).suffix == ".keras":
+        base = architecture.network(size, alpha)
     else:
         base = _load_weights(architecture, Path(weights), size, alpha)
     if weights is not None:
@@ -46,10 +47,34 @@ def build_classifier(
     return keras.Model(base.input, scores, name=name)
 
 
+def download(name: str, size: int, alpha: float | None, top: bool) -> keras.Model:
+    """Return the network with ImageNet weights that Keras downloads, or a package holds.
+
+    `top`: with its head for the 1,000 classes. Raise ModelError.
+    """
+    try:
+        # Keras shows the progress of a download on stdout.
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            # Keras warns of a file that does not fit, in a hundred lines before the error.
+            warnings.simplefilter("ignore")
+            return find_architecture(name).network(size, alpha, "imagenet", top=top)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from None
+    except Exception as error:  # a failed download is an Exception and no more
+        of = f" and size {size}" if alpha is not None else f" with size {size}"
+        width = "" if alpha is None else f" with alpha {alpha}"
+        raise ModelError(
+            f"no ImageNet weights of {name}{width}{of}: {str(error).strip().splitlines()[0]}; "
+            "give a file with --weights FILE"
+        ) from None
+
+
 def imagenet_network(
     name: str, weights: Weights, size: int, alpha: float | None
 ) -> keras.Model | None:
     """Return the network with its head for ImageNet's 1,000 classes; None if `weights` lacks it."""
+    if weights == "imagenet":
+        return download(name, size, alpha, top=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a file without the head lacks

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import shlex
-import sys
-import warnings
 import zipfile
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from edgecat.errors import DataError, ModelError
 from edgecat.formats.archive import ZIP_NAME
 from edgecat.labels import imagenet_classes, imagenet_groups
 from edgecat_export.architectures import find_architecture
+from edgecat_export.networks.classifier import download, imagenet_network
 
 
 def imagenet_checkpoint(
@@ -36,28 +34,18 @@ def imagenet_checkpoint(
             f"{weights}: no such file; "
             "expected ImageNet weights as .h5 or .weights.h5, or the word imagenet"
         )
-    try:
-        # Keras shows the progress of a download on stdout.
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-            # Keras warns of a file that does not fit, in a hundred lines before the error.
-            warnings.simplefilter("ignore")
-            model = row.network(size, alpha, weights, top=True)
-    except ModelError as error:
-        raise ModelError(f"{architecture}: {error}") from None
-    except Exception as error:  # a failed download is an Exception and no more
+    model = (
+        download(architecture, size, alpha, top=True)
+        if weights == "imagenet"
+        else imagenet_network(architecture, weights, size, alpha)
+    )
+    if model is None:
         width = "" if alpha is None else f" with alpha {alpha}"
-        if weights != "imagenet":
-            and_width = ", and their width as --alpha" if width else ""
-            raise ModelError(
-                f"{weights}: not the ImageNet weights of {architecture}{width}; "
-                f"expected .h5 or .weights.h5 with all 1,000 classes{and_width}"
-            ) from None
-        reason = str(error).strip().splitlines()[0]
-        size_of = f"{width} and size {size}" if width else f" with size {size}"
+        and_width = ", and their width as --alpha" if width else ""
         raise ModelError(
-            f"no ImageNet weights of {architecture}{size_of}: {reason}; "
-            "give a file with --weights FILE"
-        ) from None
+            f"{weights}: not the ImageNet weights of {architecture}{width}; "
+            f"expected .h5 or .weights.h5 with all 1,000 classes{and_width}"
+        )
     card = ModelCard(
         name=f"{architecture}-imagenet",
         architecture=architecture,
