@@ -106,6 +106,15 @@ class ModelCard:
     scores: Literal["probabilities", "logits"] = "probabilities"  # logits need a softmax
 
     def __post_init__(self) -> None:
+        if not all(isinstance(label, str) for label in self.labels):
+            raise ValueError("labels that are no texts")
+        if isinstance(self.labels, str) or len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels, expected a list of texts, each once")
+        for name in ("groups", "training", "calibration", "evaluation", "verification", "made_by"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise TypeError(f"{name} is no object")
+        if not all(isinstance(group, str) for group in self.groups.values()):
+            raise TypeError("a group that is no text")
         if self.scores not in ("probabilities", "logits"):
             raise ValueError(f"scores '{self.scores}', expected probabilities or logits")
 
@@ -136,9 +145,18 @@ class ModelCard:
             for key, value in recipe.items():
                 if isinstance(value, list):
                     recipe[key] = tuple(value)
+            if not isinstance(record["labels"], list):
+                raise TypeError("labels, expected a list")
             record |= {"labels": tuple(record["labels"]), "input": InputRecipe(**recipe)}
             return ModelCard(**record)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise ModelError(
                 f"{source}: its model card cannot be read ({error!r}); export the model again"
             ) from None

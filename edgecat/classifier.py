@@ -15,7 +15,7 @@ import numpy as np
 
 from edgecat import engines
 from edgecat.engines import Engine, Tensor
-from edgecat.errors import ModelError, PhotoError
+from edgecat.errors import EdgecatError, ModelError, PhotoError
 from edgecat.photo import Photo, Pixels, photo_name, read_pixels, read_stream
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ class Classifier:
         threshold: float = 0.0,
         description: Description | None = None,
     ) -> None:
-        # Imported here, because `import edgecat` is to cost little.
-        from pathlib import Path
+        from pathlib import Path  # here, because `import edgecat` is to cost little
 
         from edgecat.engines.pool import EnginePool
         from edgecat.engines.tensors import Tensors, check_shapes
@@ -117,6 +116,8 @@ class Classifier:
         from edgecat.labels import Groups
         from edgecat.models import DEFAULT_MODEL
 
+        if not 0 <= threshold <= 1:
+            raise EdgecatError(f"threshold {threshold}, expected a score from 0 to 1")
         self.path = Path(model) if model is not None else DEFAULT_MODEL
         self.name = self.path.name
         self.threshold = threshold

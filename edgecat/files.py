@@ -20,6 +20,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     name is hidden, ends in the suffix of `path` and is unique to the thread. Raise OSError if
     the file cannot be put in place.
     """
+    path = Path(os.path.realpath(path))  # through a link, so that the link stays
     unique = f"{os.getpid()}-{threading.get_ident()}"
     part = path.with_name(f".{path.stem}.{unique}.part{path.suffix}")
     try:
@@ -43,7 +44,7 @@ def may_replace(
     `made_here` tells whether `command`, such as "edgecat label", made the file at a path. The
     message names `option` as what to give instead.
     """
-    if path.exists() and not force and not made_here(path):
+    if os.path.lexists(path) and not force and not made_here(path):
         raise error(
             f"{path}: exists and was not made by '{command}'; "
             f"give --force to overwrite it, or {option}"

@@ -6,6 +6,7 @@ Scripts and cameras start it once for each photo, so it should cost what the pho
 from __future__ import annotations
 
 import glob
+import io
 import os
 import sys
 from collections import deque
@@ -168,13 +169,13 @@ def _expanded(names: list[str], recursive: bool, fail: Callable[[object], None])
         path = Path(name)
         if name == "-":
             yield name
-        elif path.is_dir():
+        elif os.path.isdir(name):  # Path.is_dir raises an error if the name is too long
             photos = find_photos(path, recursive)
             if not photos:
                 hint = "" if recursive else "; look into its subfolders too with --recursive"
                 fail(f"{name}: no photos in this folder{hint}")
             yield from map(str, photos)
-        elif glob.has_magic(name) and not path.exists():
+        elif glob.has_magic(name) and not os.path.exists(name):
             matching = sorted(
                 match for match in glob.glob(name, recursive=True) if Path(match).is_file()
             )
@@ -190,7 +191,12 @@ def _standard_input(recursive: bool, fail: Callable[[object], None]) -> Iterator
 
     Each name is yielded as soon as its line arrives.
     """
-    lines = sys.stdin.buffer
+    if sys.stdin is None:
+        fail("standard input: closed, expected a photo, or names of photos, one a line")
+        return
+    # A reader of its own: a thread that waits for a line must not hold the lock that Python
+    # takes on sys.stdin when it exits.
+    lines = io.BufferedReader(io.FileIO(sys.stdin.fileno(), closefd=False))
     first = lines.readline()
     if not first:
         fail("standard input: empty, expected a photo, or names of photos, one a line")

@@ -53,7 +53,7 @@ DEVICE = Option(
     str,
 )
 THREADS = Option(
-    "threads", ("--threads",), "Threads of the engine; else one a core, at most 4.", int, 1
+    "threads", ("--threads",), "Threads of the engine; else one a core, at most 4.", int, 1, 256
 )
 TOP = Option(
     "top", ("--top",), "Show only the best N labels; else all, of many the best 5.", int, 1

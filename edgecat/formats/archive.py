@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import struct
 import zipfile
 import zlib
@@ -13,6 +14,7 @@ _MAX_UNPACKED = 256_000_000  # bytes; a zip that unpacks to more is an attack
 _BROKEN = (  # what a broken zip raises
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
     struct.error,
     OSError,
     EOFError,

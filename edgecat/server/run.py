@@ -42,7 +42,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.create_server(address[:2], family=family, backlog=1024)
         # Otherwise the body of an answer waits until the client acknowledges its head.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # the second: a name that is no host's
         raise EdgecatError(
             f"--host {host}: no address of this machine; "
             "expected such as 127.0.0.1, or 0.0.0.0 for all"

@@ -58,8 +58,8 @@ def start(folder: Path, options: Options, progress: Progress) -> Dataset:
         if scene not in origins:
             known = ", ".join(origins)
             raise DataError(f"{scene}: no origin of the photos; expected --scenes with {known}")
-    folder.mkdir(parents=True, exist_ok=True)
     run = RunFolder(folder)
+    run.create()
     run.write_options(options)
     return _train(run, options, progress)
 

@@ -16,8 +16,18 @@ from typing import Any
 import keras
 
 from edgecat.errors import DataError
+from edgecat.files import whole_file
 from edgecat.report.plots import draw_history
 from edgecat_export.training.options import Options
+
+_FILES = {  # what a run writes and the user may have a file of the same name
+    "evaluation.json",
+    "labels.txt",
+    "history.csv",
+    "curves.png",
+    "training.json",
+    "model-fp32.tflite",
+}
 
 
 @dataclass
@@ -51,11 +61,29 @@ class RunFolder:
     def start_weights(self) -> Path:
         return self.path / "start.weights.h5"
 
+    def create(self) -> None:
+        """Create the folder. Raise DataError if it cannot be, or holds files of someone else."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            there = {entry.name for entry in self.path.iterdir()}
+        except OSError as error:
+            raise DataError(
+                f"{self.path}: cannot be made ({error.strerror}); give another --out"
+            ) from None
+        if not there & _FILES:
+            return
+        try:
+            self.read_options()  # a run that was stopped in its first epoch
+        except DataError:
+            raise DataError(
+                f"{self.path}: holds {min(there & _FILES)}, which 'edgecat train' did not write; "
+                "give another --out"
+            ) from None
+
     def write(self, name: str, content: str | bytes) -> None:
         """Write a file whole or not at all."""
-        temporary = self.path / f".{name}.part"
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, self.path / name)
+        with whole_file(self.path / name) as part:
+            part.write_bytes(content.encode() if isinstance(content, str) else content)
 
     def write_options(self, options: Options, data: Mapping[str, Any] | None = None) -> None:
         """Write training.json; `data` describes the photos once they are known."""
@@ -68,14 +96,15 @@ class RunFolder:
         """Return the options of the run. Raise DataError if there is none."""
         try:
             record = json.loads((self.path / "training.json").read_text())["training"]
-        except (OSError, ValueError, KeyError):
+            fields: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in record.items()
+            }
+            return Options(**fields)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise DataError(
                 f"{self.path}: no run to resume; expected a folder that 'edgecat train' has written"
             ) from None
-        fields: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
-        }
-        return Options(**fields)
 
     def save_state(self, network: keras.Model) -> None:
         """Save weights, optimiser and history in one file, so that they fit each other."""
@@ -89,16 +118,22 @@ class RunFolder:
     def read_history(self) -> None:
         """Read the epochs that `save_state` or, after the last one, `write_history` wrote."""
         table = self.path / "history.csv"
-        if self.state.exists():
-            with zipfile.ZipFile(self.state) as archive:
-                self.history = json.loads(archive.read("history.json"))
-                self.base = archive.read("base.txt").decode()
-        elif table.exists():  # complete: last.keras was removed
-            with table.open(newline="") as file:
-                self.history = [
-                    {key: float(value) for key, value in row.items()}
-                    for row in csv.DictReader(file)
-                ]
+        try:
+            if self.state.exists():
+                with zipfile.ZipFile(self.state) as archive:
+                    self.history = json.loads(archive.read("history.json"))
+                    self.base = archive.read("base.txt").decode()
+            elif table.exists():  # complete: last.keras was removed
+                with table.open(newline="") as file:
+                    self.history = [
+                        {key: float(value) for key, value in row.items()}
+                        for row in csv.DictReader(file)
+                    ]
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{self.path}: damaged, its epochs cannot be read ({error}); "
+                "train again with another --out"
+            ) from None
 
     def write_history(self) -> None:
         """Write history.csv and curves.png."""
