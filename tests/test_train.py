@@ -381,6 +381,22 @@ def test_a_killed_run_goes_on(
 
 
 @needs_keras
+def test_a_resumed_run_is_the_uninterrupted_one(edgecat: Run, photos: Path, tmp_path: Path) -> None:
+    asked = ("mobilenet", photos, *SMALL, "--epochs", 3, "--batch", 4, "--out")
+    assert edgecat("train", *asked, tmp_path / "whole").returncode == 0
+    run = tmp_path / "run"
+    process = start(run, *asked, run)
+    deadline = time.monotonic() + 120
+    while not (run / "last.keras").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate(timeout=60)
+    assert edgecat("train", "--resume", run).returncode == 0
+    for whole, resumed in zip(history(tmp_path / "whole"), history(run), strict=True):
+        assert {**whole, "seconds": ""} == {**resumed, "seconds": ""}
+
+
+@needs_keras
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
 def test_training_runs_on_jax_without_tensorflow(
     edgecat: Run, photos: Path, tmp_path: Path

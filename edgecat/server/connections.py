@@ -14,7 +14,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-MAX_CONNECTIONS = 900  # of a process; a system's usual limit is 1,024 open files
+MAX_CONNECTIONS = 900  # of a process
+OTHER_FILES = 40  # that a process has open beside its connections, and some to spare
 MAX_HEAD = 64 * 1024  # bytes of a request line and its headers
 MAX_READ = 256 * 1024  # bytes that asyncio hands over at once
 HEAD_SECONDS = 10.0  # from a new connection to its first request
@@ -94,7 +95,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def _make_way(self) -> None:
         server = self._key[0]
         crowd = [each for each in self._open.values() if each._key[0] == server]
-        if len(crowd) > self.max_connections:
+        if len(crowd) > min(self.max_connections, _files_allowed() - OTHER_FILES):
             # This connection is idle too, so there is always one to cut.
             idle = [each for each in crowd if not each._busy and not each._connection.is_closing()]
             min(idle, key=lambda each: each._idle_since).abort()
@@ -138,3 +139,13 @@ def options() -> dict[str, Any]:
         "server_header": False,
         "proxy_headers": False,
     }
+
+
+def _files_allowed() -> int:
+    """Return how many files the system lets this process open."""
+    try:
+        from resource import RLIMIT_NOFILE, getrlimit
+    except ModuleNotFoundError:  # Windows
+        return MAX_CONNECTIONS + OTHER_FILES
+    allowed = getrlimit(RLIMIT_NOFILE)[0]
+    return MAX_CONNECTIONS + OTHER_FILES if allowed < 0 else allowed  # below 0: no limit

@@ -51,6 +51,7 @@ def _fit_epoch(
     epoch, network = len(run.history) + 1, learner.network
     began = time.monotonic()
     batches, last_weights = learner.batches(epoch), _LastWeights()
+    _seed_dropout(network, options.seed, epoch)
     show = ShowSteps(progress, f"epoch {epoch}/{options.epochs}", len(batches))
     fitted = network.fit(batches, shuffle=False, verbose=0, callbacks=[show, last_weights])
     # On JAX, the averages still share their memory with the optimiser's.
@@ -76,6 +77,16 @@ def _fit_epoch(
     network.set_weights(last_weights.values)
     run.save_state(network)
     progress.say("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+
+
+def _seed_dropout(network: keras.Model, seed: int, epoch: int) -> None:
+    """Let the random numbers of each epoch depend on `seed` and `epoch` alone.
+
+    Keras does not save the state of their generators, so a resumed run would draw others.
+    """
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.seed_generator.state.assign([seed, epoch])
 
 
 class _LastWeights(keras.callbacks.Callback):  # type: ignore[misc]
